@@ -1,0 +1,53 @@
+"""Writing files so that an interrupted run leaves nothing half-written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from cytokeras.errors import UserError
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` that becomes ``path`` when the block ends without an error.
+
+    The temporary name keeps the suffixes, so that writers which choose a format by suffix choose the same one.
+
+    Raises:
+        UserError: The folder of ``path`` does not exist or cannot be written to.
+    """
+    target = Path(path)
+    check_writable_folder(target.parent)
+    temporary = target.with_name(f".{uuid.uuid4().hex[:8]}.partial.{target.name}")
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_writable_folder(folder: Path) -> None:
+    """Raise UserError unless ``folder`` exists and a file can be created in it."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder to write to; create it or choose another output.")
+    probe = folder / f".{uuid.uuid4().hex[:8]}.probe"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written to ({error.strerror}); choose another output.") from error
+
+
+def create_folder(folder: str | os.PathLike[str]) -> Path:
+    """Create ``folder`` with its parents where absent and check that it can be written to."""
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be created as a folder ({error.strerror}).") from error
+    check_writable_folder(path)
+    return path
