@@ -1,0 +1,19 @@
+"""Cortical surfaces: meshes, distances along them, hemispheres."""
+
+from __future__ import annotations
+
+from cytokeras.surfaces.geodesics import GeodesicSolver
+from cytokeras.surfaces.hemisphere import Hemisphere
+from cytokeras.surfaces.mesh import Mesh, PlaneSection
+from cytokeras.surfaces.mesh_io import read_mesh, write_mesh
+from cytokeras.surfaces.surface_points import SurfacePoints
+
+__all__ = [
+    "GeodesicSolver",
+    "Hemisphere",
+    "Mesh",
+    "PlaneSection",
+    "SurfacePoints",
+    "read_mesh",
+    "write_mesh",
+]
