@@ -1,0 +1,16 @@
+"""Where training patches come from: places in the cortex, pairs of them, annotated centres."""
+
+from __future__ import annotations
+
+from cytokeras.sampling.cortex_locations import CortexLocations, sample_cortex
+from cytokeras.sampling.labelled_centres import Centres, LabelledCentres
+from cytokeras.sampling.pairs import CortexPairs, sample_pairs
+
+__all__ = [
+    "Centres",
+    "CortexLocations",
+    "CortexPairs",
+    "LabelledCentres",
+    "sample_cortex",
+    "sample_pairs",
+]

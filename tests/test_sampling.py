@@ -1,0 +1,415 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import trimesh
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
+from scipy.special import zeta
+
+from cytokeras.brain.section import Section, SectionPlane
+from cytokeras.errors import UserError
+from cytokeras.sampling import CortexLocations, CortexPairs, LabelledCentres, sample_cortex, sample_pairs
+from cytokeras.sampling._degree_graph import power_law_degrees, random_simple_graph
+from cytokeras.surfaces import Hemisphere, Mesh
+
+RADIUS = 20.0
+BALL = trimesh.creation.icosphere(4)
+PIXEL_MM = 0.1
+
+
+def hemisphere(name: str, thickness: np.ndarray | float = 3.0) -> Hemisphere:
+    unit = Mesh(BALL.vertices, BALL.faces)
+    half = np.broadcast_to(np.asarray(thickness) / 2, len(unit.vertices))[:, None]
+    shift = [-25, 0, 0] if name == "left" else [25, 0, 0]
+    surfaces = (unit.vertices * (RADIUS + each) + shift for each in (half, -half))
+    inflated = unit.with_vertices(unit.vertices * 40 + [7, 0, 0])
+    return Hemisphere(name, *(unit.with_vertices(each) for each in surfaces), inflated)
+
+
+def section(y_mm: float, split: str = "train", labels: object = None, shape: tuple = (1000, 1000)) -> Section:
+    """A coronal section around the origin; rows run down, columns to the right."""
+    middle_row, middle_column = shape[0] / 2 * PIXEL_MM, shape[1] / 2 * PIXEL_MM
+    affine = [[0, PIXEL_MM, -middle_column], [-PIXEL_MM, 0, middle_row]]
+    plane = SectionPlane(affine, [0, y_mm, 0], [1, 0, 0], [0, 0, 1])
+    image = SimpleNamespace(shape=shape, pixel_size_um=1000 * PIXEL_MM)
+    return Section(f"s{y_mm:g}", image, plane, labels, split)
+
+
+def brain(*sections: Section, names: tuple = ("left", "right"), thickness: float = 3.0) -> SimpleNamespace:
+    surfaces = {name: hemisphere(name, thickness) for name in names}
+    labels = SimpleNamespace(names=("background", "white", "cortex", "hOc1"))
+    return SimpleNamespace(name="balls", sections=sections, surfaces=surfaces, labels=labels)
+
+
+COMMON = brain(section(0.0), section(5.0, "test"), section(12.0))
+LOCATIONS = sample_cortex(COMMON, 3000, seed=1, split=None)
+
+
+# --- places ---------------------------------------------------------------------------------------------
+
+
+def test_places_lie_on_the_mid_surface_and_on_their_section():
+    centre = np.where(LOCATIONS.hemisphere[:, None] == 0, [-25.0, 0, 0], [25.0, 0, 0])
+    distance = np.linalg.norm(LOCATIONS.position_mm - centre, axis=1)
+    np.testing.assert_allclose(distance, RADIUS, rtol=3e-3)
+    heights = np.array([0.0, 5.0, 12.0])[LOCATIONS.section]
+    np.testing.assert_allclose(LOCATIONS.position_mm[:, 1], heights, atol=1e-9)
+
+
+def test_pixels_and_positions_agree():
+    for index, each in enumerate(COMMON.sections):
+        mine = LOCATIONS[LOCATIONS.section == index]
+        back = each.pixel_to_mm(np.stack([mine.row, mine.column], axis=1))
+        np.testing.assert_allclose(back, mine.position_mm, atol=1e-9)
+
+
+def test_obliqueness_of_a_ball_is_its_latitude():
+    latitude = np.degrees(np.arcsin(np.abs(LOCATIONS.position_mm[:, 1]) / RADIUS))
+    np.testing.assert_allclose(LOCATIONS.obliqueness_deg, latitude, atol=4.0)  # faces are flat, 5° wide
+
+
+def test_curvature_of_a_ball():
+    np.testing.assert_allclose(LOCATIONS.curvature_per_mm, 1 / RADIUS, rtol=2e-3)
+
+
+def test_places_are_uniform_over_the_length_of_the_ribbon():
+    circles = np.sqrt(RADIUS**2 - np.array([0.0, 5.0, 12.0]) ** 2)
+    expected = 3000 * circles / circles.sum()
+    counts = np.bincount(LOCATIONS.section)
+    assert np.abs(counts - expected).max() < 4 * np.sqrt(1000)
+    centre = np.where(LOCATIONS.hemisphere == 0, -25.0, 25.0)
+    angle = np.arctan2(LOCATIONS.position_mm[:, 2], LOCATIONS.position_mm[:, 0] - centre)
+    sectors = np.histogram(angle, 10, (-np.pi, np.pi))[0]
+    assert ((sectors - 300) ** 2 / 300).sum() < 27.9  # chi square, 9 degrees of freedom, p = 0.001
+
+
+def test_inflated_coordinates_of_the_right_hemisphere_are_mirrored():
+    direction = np.where(LOCATIONS.hemisphere[:, None] == 0, [1.0, 1, 1], [-1.0, 1, 1])
+    centre = np.where(LOCATIONS.hemisphere[:, None] == 0, [-25.0, 0, 0], [25.0, 0, 0])
+    expected = 2 * (LOCATIONS.position_mm - centre) * direction
+    np.testing.assert_allclose(LOCATIONS.inflated_mm, expected, atol=0.01)
+
+
+def test_oblique_cuts_are_left_out():
+    assert LOCATIONS.obliqueness_deg.max() <= 45
+    with pytest.raises(UserError, match="no allowed place"):
+        sample_cortex(brain(section(18.0)), 10)
+    steep = sample_cortex(brain(section(18.0)), 10, max_obliqueness_deg=80)
+    assert steep.obliqueness_deg.min() > 55
+
+
+def test_split_and_sections_choose():
+    assert set(sample_cortex(COMMON, 50, split="test").section) == {1}
+    assert set(sample_cortex(COMMON, 50).section) == {0, 2}
+    assert set(sample_cortex(COMMON, 50, split=None, sections=["s12", 1]).section) == {1, 2}
+    with pytest.raises(UserError, match="none of the 1 sections"):
+        sample_cortex(COMMON, 50, split="test", sections=[0])
+    with pytest.raises(UserError, match=r"no section with id 's13'\. Did you mean"):
+        sample_cortex(COMMON, 50, sections=["s13"])
+    with pytest.raises(UserError, match=r"0 … 2\. Received: 3"):
+        sample_cortex(COMMON, 50, sections=[3])
+
+
+def test_equal_seeds_give_equal_places():
+    first, second, other = (sample_cortex(COMMON, 20, seed=seed) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first.position_mm, second.position_mm)
+    assert not np.array_equal(first.position_mm, other.position_mm)
+
+
+def test_places_lie_inside_the_image():
+    small = section(0.0, shape=(100, 700))  # 10 mm x 70 mm of a plane in which the balls are 40 mm high
+    found = sample_cortex(brain(small), 200)
+    assert len(found) == 200
+    assert found.row.min() >= -0.5 and found.row.max() < 99.5
+    assert np.abs(found.position_mm[:, 2]).max() <= 5.05
+
+
+def test_thin_cortex_is_left_out():
+    thickness = np.where(BALL.vertices[:, 2] > 0, 3.0, 0.0)
+    found = sample_cortex(brain(section(1.0), thickness=thickness), 300)
+    assert found.position_mm[:, 2].min() > -0.1 * RADIUS
+    with pytest.raises(UserError, match="no allowed place"):
+        sample_cortex(brain(section(1.0), thickness=0.2), 1)
+
+
+def test_one_hemisphere_suffices_and_none_is_an_error():
+    assert set(sample_cortex(brain(section(0.0), names=("right",)), 20).hemisphere) == {1}
+    with pytest.raises(UserError, match="no surfaces"):
+        sample_cortex(brain(section(0.0), names=()), 20)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"count": -1}, "count must be"),
+        ({"count": 1, "max_obliqueness_deg": 91}, "max_obliqueness_deg"),
+        ({"count": 1, "split": "validation"}, "split must be"),
+    ],
+)
+def test_invalid_arguments_are_refused(arguments, message):
+    with pytest.raises(UserError, match=message):
+        sample_cortex(COMMON, **arguments)
+
+
+def test_no_places_is_an_empty_table():
+    assert len(sample_cortex(COMMON, 0)) == 0
+
+
+def test_locations_reload_exactly(tmp_path):
+    LOCATIONS.to_csv(tmp_path / "locations.csv")
+    again = CortexLocations.from_csv(tmp_path / "locations.csv")
+    for name in (
+        "section",
+        "row",
+        "column",
+        "hemisphere",
+        "face",
+        "barycentric",
+        "position_mm",
+        "inflated_mm",
+    ):
+        np.testing.assert_array_equal(getattr(again, name), getattr(LOCATIONS, name))
+        assert getattr(again, name).dtype == getattr(LOCATIONS, name).dtype
+    header = (tmp_path / "locations.csv").read_text().splitlines()[0]
+    assert "row_px" in header and "position_x_mm" in header and "obliqueness_deg" in header
+
+
+def test_empty_locations_reload(tmp_path):
+    LOCATIONS[:0].to_csv(tmp_path / "none.csv")
+    assert len(CortexLocations.from_csv(tmp_path / "none.csv")) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace("row_px", "row"), "columns row_px are missing"),
+        (lambda text: text.replace("\n0,", "\nzero,", 1), "line 2, section: a whole number expected"),
+        (lambda text: text + "1,2\n", "line 4: 16 cells expected. Received: 2"),
+    ],
+)
+def test_damaged_tables_are_refused_with_the_place(tmp_path, change, message):
+    path = tmp_path / "locations.csv"
+    LOCATIONS[:2].to_csv(path)
+    path.write_text(change(path.read_text()))
+    with pytest.raises(UserError, match=message) as caught:
+        CortexLocations.from_csv(path)
+    assert str(path) in str(caught.value)
+
+
+# --- pairs ----------------------------------------------------------------------------------------------
+
+
+def fitted_exponent(degrees: np.ndarray) -> float:
+    """Maximum likelihood of the zeta law."""
+    mean_log = np.log(degrees).mean()
+    return minimize_scalar(lambda s: s * mean_log + np.log(zeta(s)), bounds=(1.5, 5), method="bounded").x
+
+
+def test_zeta_law_of_mean_two_has_exponent_2_48():
+    assert zeta(1.48) / zeta(2.48) == pytest.approx(2.0, abs=0.01)
+
+
+def test_degrees_follow_the_power_law():
+    degrees = power_law_degrees(20_000, 40_000, 2.48, np.random.default_rng(0))
+    assert degrees.sum() == 40_000 and degrees.min() == 1
+    assert fitted_exponent(degrees) == pytest.approx(2.48, abs=0.05)
+    assert (degrees == 1).mean() == pytest.approx(1 / zeta(2.48), abs=0.02)
+
+
+@given(st.integers(2, 40), st.floats(0, 1), st.integers(0, 1000))
+@settings(max_examples=100, deadline=None)
+def test_random_graph_is_simple_and_has_its_degrees(size, share, seed):
+    low, high = -(-size // 2), size * (size - 1) // 2
+    count = low + round(share * (high - low))
+    rng = np.random.default_rng(seed)
+    degrees = power_law_degrees(size, 2 * count, 2.48, rng)
+    edges = random_simple_graph(degrees, rng)
+    assert edges.shape == (count, 2)
+    np.testing.assert_array_equal(np.bincount(edges.ravel(), minlength=size), degrees)
+    assert np.all(edges[:, 0] != edges[:, 1])
+    assert len(np.unique(np.sort(edges, axis=1), axis=0)) == count
+    assert degrees.min() >= 1
+
+
+def test_random_graph_is_well_mixed():
+    degrees = np.ones(20_000, np.int64)  # built in order, these would pair neighbours
+    edges = random_simple_graph(degrees, np.random.default_rng(0))
+    assert np.abs(edges[:, 0] - edges[:, 1]).mean() == pytest.approx(20_000 / 3, rel=0.03)
+
+
+PAIRS = sample_pairs(COMMON, LOCATIONS, 3000, seed=2)
+
+
+def test_pairs_keep_to_one_hemisphere_and_use_every_place():
+    np.testing.assert_array_equal(LOCATIONS.hemisphere[PAIRS.i], LOCATIONS.hemisphere[PAIRS.j])
+    assert len(PAIRS) == 3000
+    assert set(PAIRS.i) | set(PAIRS.j) == set(range(3000))
+    assert np.all(PAIRS.i != PAIRS.j)
+    assert fitted_exponent(np.bincount(np.r_[PAIRS.i, PAIRS.j])) == pytest.approx(2.48, abs=0.12)
+
+
+def test_pair_distances_follow_the_great_circle():
+    centre = np.where(LOCATIONS.hemisphere[PAIRS.i][:, None] == 0, [-25.0, 0, 0], [25.0, 0, 0])
+    a, b = (LOCATIONS.position_mm[each] - centre for each in (PAIRS.i, PAIRS.j))
+    angle = np.arctan2(np.linalg.norm(np.cross(a, b), axis=1), (a * b).sum(axis=1))
+    error = PAIRS.distance_mm - RADIUS * angle
+    assert np.abs(error).mean() < 0.03 * RADIUS * angle.mean()
+
+
+def test_pair_coordinates_are_those_of_the_places():
+    np.testing.assert_array_equal(PAIRS.coordinates_a, LOCATIONS.inflated_mm[PAIRS.i])
+    np.testing.assert_array_equal(PAIRS[:5].coordinates_b, LOCATIONS.inflated_mm[PAIRS.j[:5]])
+
+
+def test_pairs_reload_exactly(tmp_path):
+    PAIRS.to_csv(tmp_path / "pairs.csv")
+    again = CortexPairs.from_csv(tmp_path / "pairs.csv", LOCATIONS)
+    for name in ("i", "j", "distance_mm"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(PAIRS, name))
+    with pytest.raises(UserError, match=r"pairs\.csv: CortexPairs: [ij] must lie in 0 … 9"):
+        CortexPairs.from_csv(tmp_path / "pairs.csv", LOCATIONS[:10])
+
+
+def test_equal_seeds_give_equal_pairs():
+    few = LOCATIONS[:200]
+    first, second = (sample_pairs(COMMON, few, 150, seed=5) for _ in range(2))
+    np.testing.assert_array_equal(first.i, second.i)
+    np.testing.assert_array_equal(first.distance_mm, second.distance_mm)
+
+
+def one_side(count: int) -> CortexLocations:
+    return LOCATIONS[np.flatnonzero(LOCATIONS.hemisphere == 0)[:count]]
+
+
+@pytest.mark.parametrize("count", [3, 10])
+def test_fewest_and_most_pairs_of_five_places(count):
+    pairs = sample_pairs(COMMON, one_side(5), count)
+    assert set(pairs.i) | set(pairs.j) == set(range(5))
+
+
+@pytest.mark.parametrize(
+    ("places", "count", "message"),
+    [
+        (one_side(5), 2, "need 3 … 10 pairs.*count=2"),
+        (one_side(5), 11, "need 3 … 10 pairs.*count=11"),
+        (one_side(1), 1, "left hemisphere has one place"),
+    ],
+)
+def test_impossible_numbers_of_pairs_are_refused(places, count, message):
+    with pytest.raises(UserError, match=message):
+        sample_pairs(COMMON, places, count)
+
+
+def test_pairs_need_the_surfaces_of_their_places():
+    with pytest.raises(UserError, match="lacks the left surfaces"):
+        sample_pairs(brain(section(0.0), names=("right",)), one_side(6), 6)
+
+
+def test_exponent_must_exceed_one():
+    with pytest.raises(UserError, match="exponent must be above 1"):
+        sample_pairs(COMMON, one_side(6), 6, exponent=1.0)
+
+
+# --- annotated centres ----------------------------------------------------------------------------------
+
+
+class Labels:
+    """An annotation in memory, with the interface of brain.labels."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+        self.largest_read = 0
+
+    def read(self, row: float, column: float, height: int, width: int, step: float = 1) -> np.ndarray:
+        self.largest_read = max(self.largest_read, height * width)
+        rows = (row + step * np.arange(height)).astype(int)
+        columns = (column + step * np.arange(width)).astype(int)
+        inside = (rows >= 0)[:, None] & (rows < self.array.shape[0])[:, None]
+        inside = inside & (columns >= 0) & (columns < self.array.shape[1])
+        picked = self.array[np.ix_(rows.clip(0, self.array.shape[0] - 1), columns.clip(0, self.array.shape[1] - 1))]
+        return np.where(inside, picked, 255).astype(np.uint8)
+
+
+def annotated() -> np.ndarray:
+    """Much background, a band of class 1, a small patch of class 3; class 2 absent; half not annotated."""
+    array = np.full((400, 600), 255, np.uint8)
+    array[:, :300] = 0
+    array[100:140, :300] = 1
+    array[200:225, 50:75] = 3
+    return array
+
+
+def labelled_brain(array: np.ndarray, split: str = "train") -> SimpleNamespace:
+    return brain(section(0.0, split, Labels(array), array.shape), section(3.0), names=())
+
+
+def test_every_class_present_is_equally_likely():
+    centres = LabelledCentres(labelled_brain(annotated()), 10)
+    assert centres.classes == (0, 1, 3)
+    counts = np.bincount(centres.draw(3000, np.random.default_rng(0)).label, minlength=4)
+    assert counts[2] == 0
+    np.testing.assert_allclose(counts[[0, 1, 3]], 1000, atol=4 * np.sqrt(667))
+
+
+def test_drawn_pixels_have_the_class_at_full_resolution():
+    array = annotated()
+    drawn = LabelledCentres(labelled_brain(array), 10).draw(1500, np.random.default_rng(0))
+    np.testing.assert_array_equal(array[drawn.row, drawn.column], drawn.label)
+    patch = drawn.label == 3
+    assert len(np.unique(drawn.row[patch])) == 20  # cells of 10 rows around the lattice rows 205 and 215
+    assert np.all(drawn.brain == 0) and np.all(drawn.section == 0)
+
+
+def test_lattice_points_stay_where_hardly_any_neighbour_has_the_class():
+    array = np.zeros((100, 100), np.uint8)
+    array[55, 45] = 3  # one pixel, on the lattice 5, 15, 25 …
+    drawn = LabelledCentres(labelled_brain(array), 10).draw(50, np.random.default_rng(0))
+    assert set(zip(drawn.row[drawn.label == 3], drawn.column[drawn.label == 3], strict=True)) == {(55, 45)}
+
+
+def test_several_brains_and_splits():
+    train, test = labelled_brain(annotated()), labelled_brain(annotated() * 0 + 2, "test")
+    assert LabelledCentres([train, test], 10).classes == (0, 1, 3)
+    both = LabelledCentres([train, test], 10, split=None)
+    drawn = both.draw(400, np.random.default_rng(0))
+    np.testing.assert_array_equal(drawn.brain == 1, drawn.label == 2)
+
+
+def test_memory_is_bounded(monkeypatch):
+    monkeypatch.setattr("cytokeras.sampling.labelled_centres._KEPT_PER_CLASS", 50)
+    monkeypatch.setattr("cytokeras.sampling.labelled_centres._BLOCK", 16)
+    labels = Labels(np.zeros((300, 300), np.uint8))
+    subject = brain(section(0.0, labels=labels, shape=(300, 300)), names=())
+    drawn = LabelledCentres(subject, 3).draw(2000, np.random.default_rng(0))
+    assert labels.largest_read == 256
+    assert len(np.unique(np.stack([drawn.row // 3, drawn.column // 3]), axis=1).T) <= 50
+    assert drawn.row.mean() == pytest.approx(150, abs=50)  # a sample of all, not the first ones
+
+
+def test_equal_states_give_equal_centres():
+    centres = LabelledCentres(labelled_brain(annotated()), 10)
+    first, second = (centres.draw(20, np.random.default_rng(1)) for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_nothing_annotated_is_an_error():
+    with pytest.raises(UserError, match=r"no annotated pixel.*1 sections"):
+        LabelledCentres(labelled_brain(np.full((50, 50), 255, np.uint8)), 10)
+
+
+def test_brains_of_other_classes_are_refused():
+    other = labelled_brain(annotated())
+    other.labels = SimpleNamespace(names=("background", "gray"))
+    with pytest.raises(UserError, match="all brains must have the classes"):
+        LabelledCentres([labelled_brain(annotated()), other], 10)
+
+
+@pytest.mark.parametrize(("step", "split", "message"), [(0, "train", "step_px"), (4, "both", "split must be")])
+def test_invalid_centre_arguments_are_refused(step, split, message):
+    with pytest.raises(UserError, match=message):
+        LabelledCentres(labelled_brain(annotated()), step, split=split)
