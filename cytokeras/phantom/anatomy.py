@@ -1,0 +1,198 @@
+"""The anatomy of a phantom individual: surfaces, areas and gradients, one value a vertex.
+
+The surfaces are fsaverage5 (Fischl et al. 1999) as shipped by nilearn, smoothed by one Loop subdivision. The
+areas are placed by hand where the Julich-Brain maps have them; they are *not* those maps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import scipy.sparse as sp
+
+from cytokeras.brain.labels import VISUAL_AREAS
+from cytokeras.errors import UserError
+from cytokeras.surfaces import GeodesicSolver, Hemisphere, Mesh
+
+GRADIENTS = ("supragranular density", "granular density", "infragranular density", "laminar shift")
+"""Smooth fields over the whole surface, about standard normal, that vary the cytoarchitecture inside areas."""
+
+# Fundus of the calcarine sulcus, from the occipital pole forward; hOc1 and hOc2 are bands around it.
+_CALCARINE = (
+    (-11.0, -99.0, -3.0),
+    (-9.0, -92.0, 0.0),
+    (-10.0, -84.0, 4.0),
+    (-14.0, -76.0, 7.0),
+    (-19.0, -68.0, 7.0),
+)
+_STRIATE_RADIUS_MM = 12.0
+_PRESTRIATE_WIDTH_MM = 8.0
+
+# Seed point (left hemisphere, x mirrored for the right) and radius of the other areas in mm, after the centroids
+# and extents described for the Julich-Brain maps; placement by hand.
+_SEEDS: dict[str, tuple[tuple[float, float, float], float]] = {
+    "hOc3d": ((-19.0, -93.0, 19.0), 16.0),
+    "hOc3v": ((-19.0, -79.0, -13.0), 16.0),
+    "hOc4d": ((-20.0, -86.0, 30.0), 17.0),
+    "hOc4v": ((-29.0, -80.0, -15.0), 16.0),
+    "hOc4la": ((-45.0, -78.0, -3.0), 17.0),
+    "hOc4lp": ((-34.0, -90.0, 5.0), 18.0),
+    "hOc5": ((-46.0, -70.0, 5.0), 12.0),
+    "FG1": ((-31.0, -68.0, -14.0), 14.0),
+    "FG2": ((-41.0, -66.0, -17.0), 14.0),
+    "FG3": ((-29.0, -52.0, -13.0), 16.0),
+    "FG4": ((-43.0, -52.0, -19.0), 17.0),
+}
+
+_SEED_JITTER_MM = 2.5
+_RADIUS_JITTER = 0.12
+_COMMON_GRADIENT_SEED = 20180916
+"""Part of every gradient is the species', the same for all individuals; the paper's conference began that day."""
+_INDIVIDUAL_GRADIENT_SHARE = 0.35
+
+STRIATE_CHANNEL = 0
+"""Column of ``territory`` that holds the distance to the calcarine fundus; the others hold radius minus distance."""
+
+
+@dataclass(frozen=True)
+class PhantomHemisphere:
+    """Surfaces and vertex-wise fields of one hemisphere of an individual.
+
+    Attributes:
+        surfaces: Pial, white, inflated and sphere with vertex correspondence.
+        territory: ``(V, 12)`` float32 mm; see ``areas_from_territory``.
+        striate_mm: Outer limits of hOc1 and hOc2, distance to the calcarine fundus in mm.
+        gradients: ``(V, 4)`` float32, about standard normal, in the order of ``GRADIENTS``.
+    """
+
+    surfaces: Hemisphere
+    territory: np.ndarray
+    striate_mm: tuple[float, float]
+    gradients: np.ndarray
+
+
+def areas_from_territory(territory: np.ndarray, striate_mm: tuple[float, float], other_cortex: int) -> np.ndarray:
+    """Return the class index at points of the cortex.
+
+    Args:
+        territory: ``(..., 12)`` mm: distance to the calcarine fundus, then for each further visual area its
+            radius minus the distance to its seed.
+        striate_mm: Outer limits of hOc1 and hOc2 in mm.
+        other_cortex: Class index of cortex outside the 13 areas; hOc1 has the next index.
+
+    Returns:
+        ``(...)`` uint8 class indices.
+    """
+    outer = territory[..., 1:]
+    best = outer.argmax(axis=-1)
+    inside = np.take_along_axis(outer, best[..., None], -1)[..., 0] > 0
+    labels = np.where(inside, other_cortex + 3 + best, other_cortex)
+    calcarine = territory[..., STRIATE_CHANNEL]
+    labels[calcarine < striate_mm[1]] = other_cortex + 2
+    labels[calcarine < striate_mm[0]] = other_cortex + 1
+    return labels.astype(np.uint8)
+
+
+def phantom_hemisphere(name: str, seed: int) -> PhantomHemisphere:
+    """Build the left or right hemisphere of the individual ``seed``."""
+    surfaces, solver = _template(name)
+    rng = np.random.default_rng([seed, name == "right"])
+    jitter = rng.normal(0.0, _SEED_JITTER_MM, (1 + len(_SEEDS), 3))
+    scale = np.exp(rng.normal(0.0, _RADIUS_JITTER, 2 + len(_SEEDS)))
+    striate = _STRIATE_RADIUS_MM * scale[0]
+    fundus = _nearest_vertices(surfaces.mid, np.asarray(_CALCARINE) + 0.5 * jitter[0], name)
+    seeds = _nearest_vertices(surfaces.mid, np.asarray([p for p, _ in _SEEDS.values()]) + jitter[1:], name)
+    radii = np.asarray([radius for _, radius in _SEEDS.values()]) * scale[2:]
+    from_fundus = solver.distances(fundus).min(axis=0)
+    territory = np.column_stack([from_fundus, radii - solver.distances(seeds).T])
+    gradients = _gradients(surfaces.sphere, name, seed)
+    return PhantomHemisphere(
+        surfaces,
+        territory.astype(np.float32),
+        (striate, striate + _PRESTRIATE_WIDTH_MM * scale[1]),
+        gradients,
+    )
+
+
+@lru_cache(maxsize=2)
+def _template(name: str) -> tuple[Hemisphere, GeodesicSolver]:
+    """The average hemisphere all individuals start from; read once a process."""
+    try:
+        from nilearn.datasets import load_fsaverage
+    except ImportError as error:
+        raise UserError(
+            "The phantom is drawn on the fsaverage5 surfaces that nilearn ships, and nilearn is not installed: "
+            "pip install 'cytokeras[demo]'."
+        ) from error
+    parts = load_fsaverage("fsaverage5")
+    files = {"pial": "pial", "white": "white_matter", "inflated": "inflated", "sphere": "sphere"}
+    meshes = {kind: parts[key].parts[name] for kind, key in files.items()}
+    faces = np.asarray(meshes["pial"].faces)
+    operator, fine_faces = _loop_subdivision(len(meshes["pial"].coordinates), faces)
+    surfaces = {kind: Mesh(operator @ np.asarray(mesh.coordinates, float), fine_faces) for kind, mesh in meshes.items()}
+    hemisphere = Hemisphere(name, **surfaces)
+    return hemisphere, GeodesicSolver(hemisphere.mid)
+
+
+def _loop_subdivision(vertices: int, faces: np.ndarray) -> tuple[sp.csr_matrix, np.ndarray]:
+    """One step of Loop's scheme (Loop 1987) on a closed mesh, as a matrix that refines any vertex data.
+
+    One matrix for all surfaces keeps their vertices in correspondence, which subdividing each alone would not.
+    """
+    sides = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    opposite = np.concatenate([faces[:, 2], faces[:, 0], faces[:, 1]])
+    edges, edge_of_side = np.unique(np.sort(sides, axis=1), axis=0, return_inverse=True)
+    edge_of_side = edge_of_side.ravel()
+    rows = np.arange(len(edges))
+    odd = sp.coo_matrix(
+        (
+            np.concatenate([np.full(2 * len(edges), 3 / 8), np.full(len(opposite), 1 / 8)]),
+            (
+                np.concatenate([rows, rows, edge_of_side]),
+                np.concatenate([edges[:, 0], edges[:, 1], opposite]),
+            ),
+        ),
+        shape=(len(edges), vertices),
+    )
+    both = np.concatenate([edges, edges[:, ::-1]])
+    neighbours = sp.coo_matrix((np.ones(len(both)), (both[:, 0], both[:, 1])), shape=(vertices, vertices)).tocsr()
+    valence = np.asarray(neighbours.sum(axis=1)).ravel()
+    beta = (5 / 8 - (3 / 8 + np.cos(2 * np.pi / valence) / 4) ** 2) / valence
+    even = sp.diags(1 - valence * beta) + sp.diags(beta) @ neighbours
+    ab, bc, ca = (edge_of_side.reshape(3, -1) + vertices).tolist()
+    a, b, c = faces.T
+    fine = np.concatenate([np.column_stack(t) for t in ((a, ab, ca), (b, bc, ab), (c, ca, bc), (ab, bc, ca))])
+    return sp.vstack([even, odd]).tocsr(), fine.astype(np.int32)
+
+
+def _nearest_vertices(mesh: Mesh, points: np.ndarray, hemisphere: str) -> list[int]:
+    mirrored = points * ((-1.0 if hemisphere == "right" else 1.0), 1.0, 1.0)
+    squared = ((mesh.vertices[:, None] - mirrored[None]) ** 2).sum(axis=-1)
+    return squared.argmin(axis=0).tolist()
+
+
+def _gradients(sphere: Mesh | None, hemisphere: str, seed: int) -> np.ndarray:
+    """Random smooth functions on the sphere: the species' plus the individual's own, standardised."""
+    assert sphere is not None
+    points = sphere.vertices * ((-1.0 if hemisphere == "right" else 1.0), 1.0, 1.0)
+    points = points / np.linalg.norm(points, axis=1, keepdims=True)
+    share = _INDIVIDUAL_GRADIENT_SHARE
+    own_seed = np.random.default_rng([seed, 2, hemisphere == "right"])
+    fields = np.sqrt(1 - share**2) * _smooth_fields(points, np.random.default_rng(_COMMON_GRADIENT_SEED))
+    return (fields + share * _smooth_fields(points, own_seed)).astype(np.float32)
+
+
+def _smooth_fields(points: np.ndarray, rng: np.random.Generator, waves: int = 12) -> np.ndarray:
+    """Sums of plane waves with one to two periods over the sphere, ``(points, 4)``, mean 0 and variance 1."""
+    fields = np.empty((len(points), len(GRADIENTS)))
+    for column in range(fields.shape[1]):
+        direction = rng.normal(size=(waves, 3))
+        direction *= rng.uniform(2.5, 5.0, (waves, 1)) / np.linalg.norm(direction, axis=1, keepdims=True)
+        phase = rng.uniform(0.0, 2 * np.pi, waves)
+        fields[:, column] = np.cos(points @ direction.T + phase).sum(axis=1)
+    return (fields - fields.mean(axis=0)) / fields.std(axis=0)
+
+
+assert tuple(VISUAL_AREAS[2:]) == tuple(_SEEDS), "territory columns follow the class order"
