@@ -1,0 +1,18 @@
+"""Presets: built-in weights, preset folders, and the Hugging Face Hub.
+
+Importing this package imports neither Keras nor a backend nor ``huggingface_hub``.
+"""
+
+from __future__ import annotations
+
+from cytokeras.hub._preset_writer import push_preset, save_preset
+from cytokeras.hub.presets import PresetDescription, describe_preset, list_presets, load_preset
+
+__all__ = [
+    "PresetDescription",
+    "describe_preset",
+    "list_presets",
+    "load_preset",
+    "push_preset",
+    "save_preset",
+]
