@@ -161,9 +161,7 @@ class TestRoundTrip:
         ring = [[10, 20], [30, 20], [30, 40], [10, 40], [10, 20]]
         shape = {"type": "Polygon", "coordinates": [ring]}
         feature = {"type": "Feature", "geometry": shape, "properties": {"classification": {"name": "hOc2"}}}
-        (folder / "labels/areas.geojson").write_text(
-            json.dumps({"type": "FeatureCollection", "features": [feature]})
-        )
+        (folder / "labels/areas.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
         edit_csv(folder, lambda rows: rows[0].update(labels="labels/areas.geojson"))
         labels = Brain.open(folder).sections[0].labels
         assert isinstance(labels.load(), PolygonLabels)
@@ -326,9 +324,7 @@ class TestFaults:
 
     def test_image_contradicting_the_pixel_size_names_the_line(self, folder):
         edit_csv(folder, lambda rows: rows[1].update(pixel_size_um="90"))
-        with pytest.raises(
-            UserError, match=r"sections\.csv, line 3, image: .*given is 90 µm but the file says 100"
-        ):
+        with pytest.raises(UserError, match=r"sections\.csv, line 3, image: .*given is 90 µm but the file says 100"):
             Brain.open(folder).sections[1].image.read(0, 0, 1, 1)
 
 

@@ -93,9 +93,7 @@ class TestImageLabels:
         assert np.flatnonzero(labels.read(0, 0, 1, 24)[0] == 1).tolist() == list(range(8, 16))
 
     @settings(max_examples=40, deadline=None)
-    @given(
-        st.integers(-9, 40), st.integers(-9, 40), st.integers(1, 30), st.integers(1, 30), st.integers(1, 5)
-    )
+    @given(st.integers(-9, 40), st.integers(-9, 40), st.integers(1, 30), st.integers(1, 30), st.integers(1, 5))
     def test_file_and_array_agree(self, tmp_path_factory, row, column, height, width, step):
         array = np.random.default_rng(0).integers(0, 16, (37, 45)).astype(np.uint8)
         path = tmp_path_factory.getbasetemp() / "labels.ome.tif"
@@ -138,9 +136,7 @@ class TestPolygonLabels:
         assert (polygons(shape).read(0, 0, 6, 6) == 2).sum() == 8
 
     def test_later_feature_wins(self):
-        values = polygons(feature([square(0, 0, 4, 4)]), feature([square(2, 0, 4, 4)], "hOc2")).read(
-            0, 0, 4, 4
-        )
+        values = polygons(feature([square(0, 0, 4, 4)]), feature([square(2, 0, 4, 4)], "hOc2")).read(0, 0, 4, 4)
         assert values[0].tolist() == [1, 1, 2, 2]
 
     def test_touching_areas_leave_no_gap_and_no_overlap(self):
@@ -165,9 +161,7 @@ class TestPolygonLabels:
         assert np.array_equal(values.ravel() == 1, expected)
 
     @settings(max_examples=60, deadline=None)
-    @given(
-        st.integers(-10, 40), st.integers(-10, 40), st.integers(1, 40), st.integers(1, 40), st.integers(1, 7)
-    )
+    @given(st.integers(-10, 40), st.integers(-10, 40), st.integers(1, 40), st.integers(1, 40), st.integers(1, 7))
     def test_window_equals_the_same_place_of_the_whole(self, row, column, height, width, step):
         rng = np.random.default_rng(1)
         ring = (rng.uniform(0, 40, (30, 2))).tolist()
@@ -211,3 +205,9 @@ class TestPolygonLabels:
     def test_missing_file_is_named(self, tmp_path):
         with pytest.raises(UserError, match="no such file"):
             PolygonLabels(tmp_path / "none.geojson", SCHEME)
+
+
+def test_scheme_from_names_keeps_known_colours_and_separates_new_ones():
+    scheme = LabelScheme.from_names(["hOc1", *(f"area {n}" for n in range(40))])
+    assert scheme.colors[0] == VISUAL_SCHEME.colors[VISUAL_SCHEME.index("hOc1")]
+    assert len(set(scheme.colors)) == 41

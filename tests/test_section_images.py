@@ -32,8 +32,7 @@ def grey(height=150, width=200, seed=0):
 def stained(amounts):
     """(h, w) dictionary of stain amounts to (h, w, 3) light on white 255."""
     density = sum(
-        amount[..., None] * np.array(STAINS[name]) / np.linalg.norm(STAINS[name])
-        for name, amount in amounts.items()
+        amount[..., None] * np.array(STAINS[name]) / np.linalg.norm(STAINS[name]) for name, amount in amounts.items()
     )
     return np.rint(255 * 10.0**-density).astype(np.uint8)
 
@@ -94,9 +93,7 @@ class TestReading:
         with tifffile.TiffWriter(tmp_path / "p.tif") as writer:
             writer.write(array, subifds=2, tile=(64, 64), photometric="minisblack")
             for factor in (2, 4):
-                writer.write(
-                    array[::factor, ::factor], subfiletype=1, tile=(64, 64), photometric="minisblack"
-                )
+                writer.write(array[::factor, ::factor], subfiletype=1, tile=(64, 64), photometric="minisblack")
         image = SectionImage.open(tmp_path / "p.tif", 1.0)
         assert image.levels == (1.0, 2.0, 4.0)
         assert np.array_equal(image.read(0, 0, 64, 96, level=2), array[::4, ::4])
@@ -120,9 +117,7 @@ class TestReading:
         def work(seed):
             rng = np.random.default_rng(seed)
             for row, column in rng.integers(0, 500, (40, 2)):
-                if not np.array_equal(
-                    image.read(row, column, 90, 90), array[row : row + 90, column : column + 90]
-                ):
+                if not np.array_equal(image.read(row, column, 90, 90), array[row : row + 90, column : column + 90]):
                     wrong.append((row, column))
 
         threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
@@ -168,10 +163,7 @@ class TestConversion:
     def test_twelve_bits_in_sixteen_are_not_black(self, tmp_path):
         array = (grey().astype(np.uint16) * 16) + 15
         tifffile.imwrite(tmp_path / "s.tif", array)
-        assert (
-            np.abs(SectionImage.open(tmp_path / "s.tif", 2.0).read(0, 0, 150, 200) - grey().astype(int)).max()
-            <= 1
-        )
+        assert np.abs(SectionImage.open(tmp_path / "s.tif", 2.0).read(0, 0, 150, 200) - grey().astype(int)).max() <= 1
 
     def test_min_is_white_is_turned_round(self, tmp_path):
         tifffile.imwrite(tmp_path / "s.tif", 255 - grey(), photometric="miniswhite")

@@ -52,9 +52,7 @@ class BlockReader:
         for (i, j), block in self._blocks(level, row, column, bottom, right):
             top, left, low, far = self._levels[level].block_extent(i, j)
             r0, r1, c0, c1 = max(top, row), min(low, bottom), max(left, column), min(far, right)
-            out[r0 - row : r1 - row, c0 - column : c1 - column] = block[
-                r0 - top : r1 - top, c0 - left : c1 - left
-            ]
+            out[r0 - row : r1 - row, c0 - column : c1 - column] = block[r0 - top : r1 - top, c0 - left : c1 - left]
 
     def raw_blocks(self, level: int, indices: Sequence[tuple[int, int]]) -> Iterator[NDArray[Any] | None]:
         """Yield raw blocks, unconverted and past the cache."""

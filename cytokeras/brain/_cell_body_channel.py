@@ -104,9 +104,7 @@ class CellBodyChannel:
         if count not in (1, 3, 4):
             raise UserError(f"{where}: has {count} channels; expected 1 (grey), 3 (RGB) or 4 (RGBA).")
         if count == 1 and channel in STAINS:
-            raise UserError(
-                f"{where}: is grey, so the {channel} channel cannot be separated; leave channel out."
-            )
+            raise UserError(f"{where}: is grey, so the {channel} channel cannot be separated; leave channel out.")
         to_byte = _byte_table(sample.values, significant_bits, zero_is_white)
         values = to_byte[sample.values]
         rgb = _opaque(values[:, np.newaxis], alpha)[:, 0] if count > 1 else values
@@ -115,15 +113,11 @@ class CellBodyChannel:
         mode: str = channel or "grey"
         if count > 1 and channel is None and not _is_nearly_grey(rgb):
             mode = "maximum" if dark else "haematoxylin"
-        white = (
-            np.clip(np.percentile(rgb, _WHITE_PERCENTILE, axis=0), 1, 255) if count > 1 else np.full(3, 255.0)
-        )
+        white = np.clip(np.percentile(rgb, _WHITE_PERCENTILE, axis=0), 1, 255) if count > 1 else np.full(3, 255.0)
         red, green, blue = (float(value) for value in white)
         draft = cls(to_byte, mode, dark and mode not in STAINS, (red, green, blue), alpha, 255)
         converted = draft.apply(sample.values[:, np.newaxis] if count > 1 else sample.values)[:, 0]
-        return cls(
-            to_byte, mode, draft.invert, draft.white, alpha, bright_background(converted, sample.border)
-        )
+        return cls(to_byte, mode, draft.invert, draft.white, alpha, bright_background(converted, sample.border))
 
 
 def bright_background(grey: NDArray[np.uint8], border: NDArray[np.bool_]) -> int:

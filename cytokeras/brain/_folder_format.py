@@ -180,16 +180,12 @@ def _read_surfaces(result: BrainFolder, surfaces: Any) -> None:
             result.problems.append(f"{where}: a hemisphere is 'left' or 'right'.")
             continue
         if not isinstance(files, dict):
-            result.problems.append(
-                f"{where}: must name the files pial, white and inflated; received {files!r}."
-            )
+            result.problems.append(f"{where}: must name the files pial, white and inflated; received {files!r}.")
             continue
         for kind in files:
             if kind not in SURFACES:
                 hint = nearest_name_hint(str(kind), SURFACES)
-                result.problems.append(
-                    f"{where}.{kind}: unknown surface; expected {', '.join(SURFACES)}.{hint}"
-                )
+                result.problems.append(f"{where}.{kind}: unknown surface; expected {', '.join(SURFACES)}.{hint}")
         found = {}
         for kind in SURFACES:
             if kind == "sphere" and files.get(kind) is None:
@@ -206,9 +202,7 @@ def _read_atlas(result: BrainFolder, atlas: Any) -> None:
         return
     where = f"{result.json_path}, atlas"
     if not isinstance(atlas, dict):
-        result.problems.append(
-            f'{where}: must be {{"path": path, "names": [areas]}} or null; received {atlas!r}.'
-        )
+        result.problems.append(f'{where}: must be {{"path": path, "names": [areas]}} or null; received {atlas!r}.')
         return
     names = atlas.get("names")
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):

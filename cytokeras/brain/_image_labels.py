@@ -40,9 +40,7 @@ class ImageLabels:
         offset: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         if not math.isfinite(scale) or scale <= 0:
-            raise UserError(
-                f"label scale: must be a number above 0 (image px per label px); received {scale}."
-            )
+            raise UserError(f"label scale: must be a number above 0 (image px per label px); received {scale}.")
         if len(offset) != 2 or not all(math.isfinite(value) for value in offset):
             raise UserError(f"label offset: must be two finite numbers (row, column); received {offset}.")
         self.scale = float(scale)

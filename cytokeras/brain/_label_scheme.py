@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -60,8 +61,7 @@ class LabelScheme:
         for name, color in zip(names, colors, strict=True):
             if len(color) != 3 or not all(_is_byte(value) for value in color):
                 raise UserError(
-                    f"classes: the colour of {name!r} must be three whole numbers 0 to 255; "
-                    f"received {list(color)}."
+                    f"classes: the colour of {name!r} must be three whole numbers 0 to 255; received {list(color)}."
                 )
 
     def __len__(self) -> int:
@@ -100,6 +100,19 @@ class LabelScheme:
             names.append(record.get("name"))
             colors.append(tuple(record["color"]))
         return cls(tuple(names), tuple(colors))  # type: ignore[arg-type]
+
+    @classmethod
+    def from_names(cls, names: Sequence[str]) -> LabelScheme:
+        """Build a scheme for classes without colours: those of the visual scheme keep theirs, others get distinct ones.
+
+        New colours step around the colour circle by the golden angle, which keeps any number of them apart.
+        """
+        known = dict(zip(VISUAL_SCHEME.names, VISUAL_SCHEME.colors, strict=True))
+        colors = []
+        for position, name in enumerate(names):
+            red, green, blue = colorsys.hsv_to_rgb(position * 0.381966 % 1.0, 0.65, 0.85)
+            colors.append(known.get(name, (round(255 * red), round(255 * green), round(255 * blue))))
+        return cls(tuple(names), tuple(colors))
 
     def to_records(self) -> list[dict[str, object]]:
         """Return the classes as ``from_records`` takes them."""

@@ -55,8 +55,7 @@ def resolve_pixel_size(
         return given
     if given is not None and not math.isclose(given, found, rel_tol=_TOLERANCE):
         raise UserError(
-            f"{path}: the pixel size given is {given:g} µm but the file says {found:g} µm; "
-            "correct whichever is wrong."
+            f"{path}: the pixel size given is {given:g} µm but the file says {found:g} µm; correct whichever is wrong."
         )
     return found if given is None else given
 
@@ -68,9 +67,7 @@ def significant_bits(description: str) -> int | None:
     return int(bits) if bits is not None and bits.isdigit() else None
 
 
-def _from_file(
-    path: str, description: str, resolution: tuple[float, float, int] | None
-) -> tuple[float | None, str]:
+def _from_file(path: str, description: str, resolution: tuple[float, float, int] | None) -> tuple[float | None, str]:
     pixels = _ome_pixels(description)
     if pixels is not None and pixels.get("PhysicalSizeX") is not None:
         across = _ome_length(pixels, "X", path)
@@ -92,9 +89,7 @@ def _from_file(
 
 def _square(across: float, down: float, where: str) -> float:
     if not math.isclose(across, down, rel_tol=_TOLERANCE):
-        raise UserError(
-            f"{where}: pixels of {across:g} x {down:g} µm (x, y) are not square; resample the image."
-        )
+        raise UserError(f"{where}: pixels of {across:g} x {down:g} µm (x, y) are not square; resample the image.")
     return across
 
 

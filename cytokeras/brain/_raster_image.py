@@ -24,16 +24,12 @@ _CHANNELS = {"1": 1, "L": 1, "I;16": 1, "I;16B": 1, "I": 1, "P": 3, "RGB": 3, "R
 class RasterImage(SectionImage):
     """A PNG or JPEG file as a section image, decoded as a whole when it is first read; see ``open``."""
 
-    def __init__(
-        self, path: Path, pixel_size_um: float | None, channel: Channel | None, polarity: Polarity
-    ) -> None:
+    def __init__(self, path: Path, pixel_size_um: float | None, channel: Channel | None, polarity: Polarity) -> None:
         with _open(path) as image:
             width, height = image.size
             if image.mode not in ("1", "L", "I;16", "I;16B", "I", "P", "RGB", "RGBA"):
                 count = _CHANNELS.get(image.mode, len(image.getbands()))
-                raise UserError(
-                    f"{path}: has {count} channels (mode {image.mode}); expected grey, RGB or RGBA."
-                )
+                raise UserError(f"{path}: has {count} channels (mode {image.mode}); expected grey, RGB or RGBA.")
         self.path = path
         self.shape = (height, width)
         self.pixel_size_um = resolve_pixel_size(str(path), pixel_size_um)

@@ -51,9 +51,7 @@ def save_brain(
 ) -> None:
     """Write ``brain`` to ``folder``; see ``Brain.save``."""
     if isinstance(label_step, bool) or int(label_step) != label_step or label_step < 1:
-        raise UserError(
-            f"label_step: must be a whole number of image pixels, 1 or more; received {label_step!r}."
-        )
+        raise UserError(f"label_step: must be a whole number of image pixels, 1 or more; received {label_step!r}.")
     chosen = list(brain.sections) if sections is None else [brain.section(id) for id in sections]
     if not chosen:
         raise UserError(f"brain {brain.name}: no section is chosen; give at least one id or index.")
@@ -96,8 +94,7 @@ def _check_target(folder: Path, task: dict[str, Any], overwrite: bool) -> bool:
     marker = folder / names.SAVING_FILE
     if not marker.is_file() or (folder / names.BRAIN_FILE).exists():
         raise UserError(
-            f"{folder}: is not empty; choose another folder or allow overwriting "
-            "(overwrite=True, --overwrite)."
+            f"{folder}: is not empty; choose another folder or allow overwriting (overwrite=True, --overwrite)."
         )
     try:
         begun = json.loads(marker.read_text(encoding="utf-8"))

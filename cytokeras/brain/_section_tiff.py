@@ -61,9 +61,7 @@ def write_section_tiff(
         UserError: A value is outside its range, a codec is not installed, or the folder cannot be written to.
     """
     if isinstance(image, np.ndarray) and (image.ndim != 2 or image.dtype != np.uint8 or not image.size):
-        raise UserError(
-            f"image: must be a (height, width) uint8 array; received {image.shape} {image.dtype}."
-        )
+        raise UserError(f"image: must be a (height, width) uint8 array; received {image.shape} {image.dtype}.")
     if compression not in _COMPRESSIONS:
         raise UserError(f"compression: must be one of {', '.join(_COMPRESSIONS)}; received {compression!r}.")
     if compression not in ("zlib", "none") and not imagecodecs_installed():
@@ -119,8 +117,4 @@ def _tiles(image: Any, tile: int, labels: bool) -> Iterator[NDArray[np.uint8]]:
 
 def _xml_name(path: Path) -> str:
     # TIFF keeps ASCII only; other characters become numbered entities.
-    return (
-        path.name.encode("ascii", "xmlcharrefreplace").decode()
-        if not set(path.name) & set('<>&"')
-        else "image"
-    )
+    return path.name.encode("ascii", "xmlcharrefreplace").decode() if not set(path.name) & set('<>&"') else "image"

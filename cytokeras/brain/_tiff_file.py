@@ -66,8 +66,7 @@ class TiffLevel:
         offsets, counts = page.dataoffsets, page.databytecounts
         if len(offsets) != expected or len(counts) != expected:
             raise UserError(
-                f"{where}: has {len(offsets)} tiles or strips where {expected} are needed; "
-                "the file is damaged."
+                f"{where}: has {len(offsets)} tiles or strips where {expected} are needed; the file is damaged."
             )
         end = max((o + c for o, c in zip(offsets, counts, strict=True)), default=0)
         if end > file_size:
@@ -173,9 +172,7 @@ class TiffFileInfo:
     alpha: str | None  # "associated", "unassociated" or None
     bits: int
     description: str
-    resolution: (
-        tuple[float, float, int] | None
-    )  # pixels per unit across and down, unit (1 none, 2 inch, 3 cm)
+    resolution: tuple[float, float, int] | None  # pixels per unit across and down, unit (1 none, 2 inch, 3 cm)
 
     @classmethod
     def open(cls, path: Path) -> TiffFileInfo:

@@ -27,9 +27,7 @@ _SUPPORTED_PHOTOMETRIC = (0, 1, 2, 6)  # grey (either way), RGB, YCbCr (JPEG)
 class TiffImage(SectionImage):
     """A TIFF file as a section image; see ``SectionImage.open``."""
 
-    def __init__(
-        self, path: Path, pixel_size_um: float | None, channel: Channel | None, polarity: Polarity
-    ) -> None:
+    def __init__(self, path: Path, pixel_size_um: float | None, channel: Channel | None, polarity: Polarity) -> None:
         info = TiffFileInfo.open(path)
         first = info.levels[0]
         if info.photometric not in _SUPPORTED_PHOTOMETRIC:
@@ -85,8 +83,7 @@ class TiffImage(SectionImage):
         number = large[-1] if large else 0
         level = self._info.levels[number]
         spread = [
-            np.unique(np.linspace(0, count - 1, min(count, _SAMPLE_BLOCKS)).round().astype(int))
-            for count in level.grid
+            np.unique(np.linspace(0, count - 1, min(count, _SAMPLE_BLOCKS)).round().astype(int)) for count in level.grid
         ]
         indices = [(int(i), int(j)) for i in spread[0] for j in spread[1]]
         budget = _SAMPLE_PIXELS / len(indices)

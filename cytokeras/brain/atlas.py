@@ -38,9 +38,7 @@ class Atlas:
         if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # also false for NaN
             raise UserError(f"atlas: probabilities must be 0 to 1; received {low:.4g} to {high:.4g}.")
         if len(names) != volume.shape[3]:
-            raise UserError(
-                f"atlas: has {volume.shape[3]} volumes but {len(names)} names; give one name a volume."
-            )
+            raise UserError(f"atlas: has {volume.shape[3]} volumes but {len(names)} names; give one name a volume.")
         if len(set(names)) != len(names):
             raise UserError(f"atlas: names must differ; received {list(names)}.")
         self.names = tuple(names)
@@ -104,9 +102,7 @@ class Atlas:
                 weights[:, corner] *= upper_weight if upper else 1 - upper_weight
                 corners[:, corner] += (lower + upper) * stride
         starts = np.arange(0, weights.size + 1, 8, dtype=corners.dtype)
-        matrix = sparse.csr_array(
-            (weights.ravel(), corners.ravel(), starts), shape=(len(points), int(np.prod(shape)))
-        )
+        matrix = sparse.csr_array((weights.ravel(), corners.ravel(), starts), shape=(len(points), int(np.prod(shape))))
         return np.asarray(matrix @ self._padded.reshape(-1, len(self.names)), np.float32)
 
     @classmethod

@@ -57,9 +57,7 @@ class Brain:
             raise UserError(f"brain {name}: the section id {repeated!r} is given twice; ids must differ.")
         for side in surfaces:
             if side not in ("left", "right"):
-                raise UserError(
-                    f"brain {name}, surfaces: a hemisphere is 'left' or 'right'; received {side!r}."
-                )
+                raise UserError(f"brain {name}, surfaces: a hemisphere is 'left' or 'right'; received {side!r}.")
 
     @property
     def atlas(self) -> Atlas | None:
@@ -77,9 +75,7 @@ class Brain:
         if isinstance(id, int) and -len(self.sections) <= id < len(self.sections):
             return self.sections[id]
         hint = nearest_name_hint(str(id), self._index)
-        raise UserError(
-            f"brain {self.name}: no section {id!r} among its {len(self.sections)} sections.{hint}"
-        )
+        raise UserError(f"brain {self.name}: no section {id!r} among its {len(self.sections)} sections.{hint}")
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> Brain:

@@ -42,9 +42,7 @@ class SectionPlane:
         for name, axis in (("axis_u", u), ("axis_v", v)):
             length = float(np.linalg.norm(axis))
             if abs(length - 1) > _UNIT_TOLERANCE:
-                raise UserError(
-                    f"{name}: must have length 1; received {_short(axis)} of length {length:.4g}."
-                )
+                raise UserError(f"{name}: must have length 1; received {_short(axis)} of length {length:.4g}.")
         if abs(float(u @ v)) > _UNIT_TOLERANCE:
             raise UserError(
                 "axis_u and axis_v: must be at a right angle; "
@@ -138,8 +136,7 @@ class Section:
     ) -> None:
         if not isinstance(id, str) or not SAFE_ID.fullmatch(id):
             raise UserError(
-                f"section id: must begin with a letter or digit, then letters, digits, '.', '_', '-'; "
-                f"received {id!r}."
+                f"section id: must begin with a letter or digit, then letters, digits, '.', '_', '-'; received {id!r}."
             )
         if split not in ("train", "test"):
             raise UserError(f"section {id}, split: must be 'train' or 'test'; received {split!r}.")

@@ -77,9 +77,7 @@ class SectionImage(abc.ABC):
         else:
             result = np.full((height, width), self.background, np.uint8)
         if top < bottom and left < right:
-            self._read_inside(
-                level, top, left, result[top - row : bottom - row, left - column : right - column]
-            )
+            self._read_inside(level, top, left, result[top - row : bottom - row, left - column : right - column])
         return result
 
     @staticmethod

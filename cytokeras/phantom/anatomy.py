@@ -97,28 +97,52 @@ def areas_from_territory(territory: np.ndarray, striate_mm: tuple[float, float],
 
 def phantom_hemisphere(name: str, seed: int) -> PhantomHemisphere:
     """Build the left or right hemisphere of the individual ``seed``."""
-    surfaces, solver = _template(name)
+    surfaces = _template(name).surfaces
+    territory, striate_mm = phantom_territory(name, seed)
+    return PhantomHemisphere(surfaces, territory, striate_mm, _gradients(surfaces.sphere, name, seed))
+
+
+def phantom_territory(name: str, seed: int) -> tuple[np.ndarray, tuple[float, float]]:
+    """Where the areas of one hemisphere of the individual ``seed`` lie.
+
+    Returns:
+        ``territory`` and ``striate_mm`` of ``PhantomHemisphere``.
+    """
+    template = _template(name)
     rng = np.random.default_rng([seed, name == "right"])
     jitter = rng.normal(0.0, _SEED_JITTER_MM, (1 + len(_SEEDS), 3))
     scale = np.exp(rng.normal(0.0, _RADIUS_JITTER, 2 + len(_SEEDS)))
-    striate = _STRIATE_RADIUS_MM * scale[0]
-    fundus = _nearest_vertices(surfaces.mid, np.asarray(_CALCARINE) + 0.5 * jitter[0], name)
-    seeds = _nearest_vertices(surfaces.mid, np.asarray([p for p, _ in _SEEDS.values()]) + jitter[1:], name)
+    fundus = np.asarray(_CALCARINE) + 0.5 * jitter[0]
+    seeds = np.asarray([point for point, _ in _SEEDS.values()]) + jitter[1:]
+    vertices = _nearest_vertices(template.coarse_mid, np.concatenate([fundus, seeds]), name)
+    distances = template.solver.distances(vertices)
+    from_fundus = distances[: len(fundus)].min(axis=0)
     radii = np.asarray([radius for _, radius in _SEEDS.values()]) * scale[2:]
-    from_fundus = solver.distances(fundus).min(axis=0)
-    territory = np.column_stack([from_fundus, radii - solver.distances(seeds).T])
-    gradients = _gradients(surfaces.sphere, name, seed)
-    return PhantomHemisphere(
-        surfaces,
-        territory.astype(np.float32),
-        (striate, striate + _PRESTRIATE_WIDTH_MM * scale[1]),
-        gradients,
-    )
+    territory = np.column_stack([from_fundus, radii - distances[len(fundus) :].T])
+    striate = _STRIATE_RADIUS_MM * scale[0]
+    return (template.refine @ territory).astype(np.float32), (striate, striate + _PRESTRIATE_WIDTH_MM * scale[1])
+
+
+@dataclass(frozen=True)
+class _Template:
+    """The average hemisphere that all individuals start from.
+
+    Attributes:
+        surfaces: The subdivided surfaces.
+        coarse_mid: The mid surface before subdivision; distances on it are as good and four times as fast.
+        solver: Distances along ``coarse_mid``.
+        refine: ``(V, V coarse)`` matrix from values at its vertices to values at those of ``surfaces``.
+    """
+
+    surfaces: Hemisphere
+    coarse_mid: Mesh
+    solver: GeodesicSolver
+    refine: sp.csr_matrix
 
 
 @lru_cache(maxsize=2)
-def _template(name: str) -> tuple[Hemisphere, GeodesicSolver]:
-    """The average hemisphere all individuals start from; read once a process."""
+def _template(name: str) -> _Template:
+    """Read and subdivide one hemisphere of fsaverage5, once a process."""
     try:
         from nilearn.datasets import load_fsaverage
     except ImportError as error:
@@ -126,14 +150,14 @@ def _template(name: str) -> tuple[Hemisphere, GeodesicSolver]:
             "The phantom is drawn on the fsaverage5 surfaces that nilearn ships, and nilearn is not installed: "
             "pip install 'cytokeras[demo]'."
         ) from error
-    parts = load_fsaverage("fsaverage5")
+    average = load_fsaverage("fsaverage5")
     files = {"pial": "pial", "white": "white_matter", "inflated": "inflated", "sphere": "sphere"}
-    meshes = {kind: parts[key].parts[name] for kind, key in files.items()}
-    faces = np.asarray(meshes["pial"].faces)
-    operator, fine_faces = _loop_subdivision(len(meshes["pial"].coordinates), faces)
-    surfaces = {kind: Mesh(operator @ np.asarray(mesh.coordinates, float), fine_faces) for kind, mesh in meshes.items()}
-    hemisphere = Hemisphere(name, **surfaces)
-    return hemisphere, GeodesicSolver(hemisphere.mid)
+    points = {kind: np.asarray(average[key].parts[name].coordinates, float) for kind, key in files.items()}
+    faces = np.asarray(average["pial"].parts[name].faces)
+    refine, fine_faces = _loop_subdivision(len(points["pial"]), faces)
+    surfaces = {kind: Mesh(refine @ coarse, fine_faces) for kind, coarse in points.items()}
+    coarse_mid = Mesh((points["pial"] + points["white"]) / 2, faces)
+    return _Template(Hemisphere(name, **surfaces), coarse_mid, GeodesicSolver(coarse_mid), refine)
 
 
 def _loop_subdivision(vertices: int, faces: np.ndarray) -> tuple[sp.csr_matrix, np.ndarray]:

@@ -208,4 +208,5 @@ def depth_profiles(areas: tuple[str, ...]) -> DepthProfiles:
     kernel /= kernel.sum()
     padded = np.pad(table, ((0, 0), (0, 0), (6, 6)), mode="edge")
     blurred = np.apply_along_axis(np.convolve, 2, padded, kernel, "valid")
-    return DepthProfiles(*blurred.astype(np.float32), compartment)
+    density, height, width, share, giant_height, giant_width = blurred.astype(np.float32)
+    return DepthProfiles(density, height, width, share, giant_height, giant_width, compartment)

@@ -20,8 +20,14 @@ from cytokeras.phantom._section_fields import (
     section_extent,
     section_fields,
 )
-from cytokeras.phantom.anatomy import PhantomHemisphere, areas_from_territory, phantom_hemisphere
+from cytokeras.phantom.anatomy import (
+    PhantomHemisphere,
+    areas_from_territory,
+    phantom_hemisphere,
+    phantom_territory,
+)
 from cytokeras.phantom.renderer import SectionRenderer
+from cytokeras.surfaces import Hemisphere
 
 SECTION_RANGE_MM = (-100.0, -42.0)
 """Default range of section positions (y, fsaverage space): it holds all 13 areas."""
@@ -198,8 +204,8 @@ def phantom_atlas(hemispheres: Sequence[str] = ("left", "right")) -> Atlas:
 
 @lru_cache(maxsize=2)
 def _phantom_atlas(names: tuple[str, ...]) -> Atlas:
-    first = {name: phantom_hemisphere(name, _ATLAS_SEED) for name in names}
-    points = np.concatenate([hemisphere.surfaces.pial.vertices for hemisphere in first.values()])
+    surfaces = {name: phantom_hemisphere(name, _ATLAS_SEED).surfaces for name in names}
+    points = np.concatenate([hemisphere.pial.vertices for hemisphere in surfaces.values()])
     points = points[points[:, 1] < SECTION_RANGE_MM[1] + 20.0]
     low = np.floor(points.min(axis=0)) - 4
     shape = tuple((np.ceil(points.max(axis=0)) + 4 - low).astype(int) + 1)
@@ -208,10 +214,9 @@ def _phantom_atlas(names: tuple[str, ...]) -> Atlas:
         rng = np.random.default_rng([_ATLAS_SEED, individual])
         tissue = np.zeros(shape, np.float32)
         areas = np.zeros_like(area_sum)
-        for name in names:
-            hemisphere = phantom_hemisphere(name, _ATLAS_SEED + individual)
-            shift = rng.normal(0.0, _ATLAS_SHIFT_MM, 3)
-            _add_ribbon(tissue, areas, hemisphere, low, shift)
+        for name, hemisphere in surfaces.items():
+            labels = areas_from_territory(*phantom_territory(name, _ATLAS_SEED + individual), OTHER_CORTEX)
+            _add_ribbon(tissue, areas, hemisphere, labels, low - rng.normal(0.0, _ATLAS_SHIFT_MM, 3))
         area_sum += areas / np.maximum(tissue, 1)
     blurred = ndimage.gaussian_filter(area_sum / _ATLAS_INDIVIDUALS, (0, *[_ATLAS_BLUR_MM] * 3))
     affine = np.eye(4)
@@ -220,17 +225,14 @@ def _phantom_atlas(names: tuple[str, ...]) -> Atlas:
 
 
 def _add_ribbon(
-    tissue: np.ndarray, areas: np.ndarray, hemisphere: PhantomHemisphere, low: np.ndarray, shift: np.ndarray
+    tissue: np.ndarray, areas: np.ndarray, surfaces: Hemisphere, labels: np.ndarray, origin: np.ndarray
 ) -> None:
-    """Count the ribbon's sample points, all and per area, in the voxels they fall into."""
-    labels = areas_from_territory(hemisphere.territory, hemisphere.striate_mm, OTHER_CORTEX)
-    faces = hemisphere.surfaces.faces
-    corner = labels[faces]
-    label = np.where(corner[:, 1] == corner[:, 2], corner[:, 1], corner[:, 0])
+    """Count the ribbon's sample points, all and per area, in the 1 mm voxels they fall into."""
+    corner = labels[surfaces.faces]
+    label = np.where(corner[:, 1] == corner[:, 2], corner[:, 1], corner[:, 0])  # the majority of the corners
     for depth in (np.arange(_ATLAS_STEPS) + 0.5) / _ATLAS_STEPS:
-        surfaces = hemisphere.surfaces
         vertices = (1 - depth) * surfaces.pial.vertices + depth * surfaces.white.vertices
-        voxel = np.rint(vertices[faces].mean(axis=1) + shift - low).astype(int)
+        voxel = np.rint(vertices[surfaces.faces].mean(axis=1) - origin).astype(int)
         inside = ((voxel >= 0) & (voxel < tissue.shape)).all(axis=1)
         x, y, z = voxel[inside].T
         np.add.at(tissue, (x, y, z), 1)

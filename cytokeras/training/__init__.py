@@ -1,0 +1,69 @@
+"""Training: the paper's recipes and ours, schedules, an optimizer with a rate per branch, the two trainings."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cytokeras.training.branch_rates import BranchRates
+    from cytokeras.training.finetuning import finetune
+    from cytokeras.training.guards import StopOnNonFinite
+    from cytokeras.training.pretraining import DistanceScores, distance_scores, pretrain
+    from cytokeras.training.recipes import (
+        FINETUNING_RECIPES,
+        PRETRAINING_RECIPES,
+        FinetuningRecipe,
+        Phase,
+        PretrainingRecipe,
+        finetuning_recipe,
+        pretraining_recipe,
+    )
+    from cytokeras.training.schedules import halved_at, halved_every, warmup_cosine
+
+_HOME = {
+    "branch_rates": ("BranchRates",),
+    "finetuning": ("finetune",),
+    "guards": ("StopOnNonFinite",),
+    "pretraining": ("DistanceScores", "distance_scores", "pretrain"),
+    "recipes": (
+        "FINETUNING_RECIPES",
+        "PRETRAINING_RECIPES",
+        "FinetuningRecipe",
+        "Phase",
+        "PretrainingRecipe",
+        "finetuning_recipe",
+        "pretraining_recipe",
+    ),
+    "schedules": ("halved_at", "halved_every", "warmup_cosine"),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "FINETUNING_RECIPES",
+    "PRETRAINING_RECIPES",
+    "BranchRates",
+    "DistanceScores",
+    "FinetuningRecipe",
+    "Phase",
+    "PretrainingRecipe",
+    "StopOnNonFinite",
+    "distance_scores",
+    "finetune",
+    "finetuning_recipe",
+    "halved_at",
+    "halved_every",
+    "pretrain",
+    "pretraining_recipe",
+    "warmup_cosine",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,237 @@
+"""Training recipes as data: the paper's and those that made the bundled presets."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import keras
+
+from cytokeras.errors import UserError, nearest_name_hint
+from cytokeras.training.branch_rates import BranchRates
+from cytokeras.training.schedules import halved_at, halved_every, warmup_cosine
+
+
+@dataclass(frozen=True)
+class PretrainingRecipe:
+    """How a ``SiameseDistanceNet`` is trained.
+
+    Attributes:
+        name: Name of the recipe.
+        source: Where its numbers come from.
+        patches: Number of patches sampled from the cortex.
+        pairs: Number of pairs made of them.
+        epochs: Passes over the pairs.
+        batch_size: Pairs in a batch.
+        optimizer: ``"sgd"`` (Nesterov momentum 0.9) or ``"adam"``.
+        learning_rate: Initial or, with warm-up, largest rate.
+        halve_every_epochs: The rate is halved every so many epochs; None: warm-up over a tenth of the steps, then
+            a cosine to a hundredth.
+        alpha: Weight of the coordinate losses (eq. 3).
+        distance_weight: Weight of the distance loss; 0 in the ablation with coordinates alone.
+        weight_decay: Factor lambda of the L2 term (eq. 3).
+        output_scale_mm: Millimetres of one unit of the network's outputs and of the loss.
+        clip_norm: Largest norm of the whole gradient; None: not clipped.
+    """
+
+    name: str
+    source: str
+    patches: int
+    pairs: int
+    epochs: int
+    batch_size: int = 32
+    optimizer: str = "sgd"
+    learning_rate: float = 0.01
+    halve_every_epochs: int | None = 3
+    alpha: float = 10.0
+    distance_weight: float = 1.0
+    weight_decay: float = 0.001
+    output_scale_mm: float = 1.0
+    clip_norm: float | None = None
+
+    def build_optimizer(self) -> keras.optimizers.Optimizer:
+        """The optimizer with its schedule."""
+        steps_per_epoch = self.pairs // self.batch_size
+        if self.halve_every_epochs is None:
+            schedule = _warmup_and_cosine(self.learning_rate, steps_per_epoch * self.epochs)
+        else:
+            schedule = halved_every(
+                self.halve_every_epochs, initial_rate=self.learning_rate, steps_per_epoch=steps_per_epoch
+            )
+        return _optimizer(self.optimizer, schedule, self.clip_norm)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The recipe as JSON values, for model cards and logs."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase of fine-tuning.
+
+    Attributes:
+        iterations: Optimizer steps.
+        learning_rate: Initial or, with warm-up, largest rate.
+        with_atlas: Whether the atlas path takes part.
+        atlas_rate_factor: The atlas branch learns so many times faster.
+        halve_at: Iterations at which the rate is halved; None: warm-up and cosine as in ``PretrainingRecipe``.
+    """
+
+    iterations: int
+    learning_rate: float
+    with_atlas: bool
+    atlas_rate_factor: float = 1.0
+    halve_at: tuple[int, ...] | None = (3000, 5000, 6000)
+
+
+@dataclass(frozen=True)
+class FinetuningRecipe:
+    """How an ``AtlasUNet`` is trained, phase after phase with the same weights.
+
+    Attributes:
+        name: Name of the recipe.
+        source: Where its numbers come from.
+        phases: The phases in order.
+        batch_size: Patches in a batch.
+        optimizer: As in ``PretrainingRecipe``.
+        weight_decay: Factor of the L2 term.
+        clip_norm: Largest norm of the whole gradient; None: not clipped.
+    """
+
+    name: str
+    source: str
+    phases: tuple[Phase, ...]
+    batch_size: int = 40
+    optimizer: str = "sgd"
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+
+    def build_optimizer(self, phase: Phase) -> keras.optimizers.Optimizer:
+        """The optimizer of one phase; every phase starts a new one."""
+        if phase.halve_at is None:
+            schedule = _warmup_and_cosine(phase.learning_rate, phase.iterations)
+        else:
+            schedule = halved_at(phase.halve_at, initial_rate=phase.learning_rate)
+        optimizer = _optimizer(self.optimizer, schedule, self.clip_norm)
+        if phase.with_atlas and phase.atlas_rate_factor != 1.0:
+            return BranchRates(optimizer, {"atlas_": phase.atlas_rate_factor})
+        return optimizer
+
+    def as_dict(self) -> dict[str, Any]:
+        """The recipe as JSON values, for model cards and logs."""
+        return asdict(self)
+
+
+def _optimizer(name: str, schedule: Any, clip_norm: float | None) -> keras.optimizers.Optimizer:
+    if name == "sgd":
+        return keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True, global_clipnorm=clip_norm)
+    if name == "adam":
+        return keras.optimizers.Adam(schedule, global_clipnorm=clip_norm)
+    raise UserError(f"optimizer must be 'sgd' or 'adam'. Received: optimizer={name!r}")
+
+
+def _warmup_and_cosine(learning_rate: float, steps: int) -> Any:
+    return warmup_cosine(learning_rate, warmup_steps=max(1, steps // 10), total_steps=steps, final_fraction=0.01)
+
+
+_PAPER = "Spitzer et al. 2018, section 3.1; batch size and momentum are not stated there"
+_PAPER_ABLATION = "Spitzer et al. 2018, section 4, 20k ablation"
+
+PRETRAINING_RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        PretrainingRecipe("paper", _PAPER, patches=200_000, pairs=200_000, epochs=16),
+        PretrainingRecipe("paper-20k", _PAPER_ABLATION, patches=20_000, pairs=20_000, epochs=50),
+        PretrainingRecipe("paper-20k-distance", _PAPER_ABLATION, patches=20_000, pairs=20_000, epochs=50, alpha=0.0),
+        PretrainingRecipe(
+            "paper-20k-coordinates",
+            _PAPER_ABLATION,
+            patches=20_000,
+            pairs=20_000,
+            epochs=50,
+            distance_weight=0.0,
+        ),
+        PretrainingRecipe(
+            "adam-cosine",
+            "ours: it does not collapse where the paper's rates do (scaled outputs, clipped gradients, warm-up)",
+            patches=6_000,
+            pairs=8_000,
+            epochs=5,
+            optimizer="adam",
+            learning_rate=2e-3,
+            halve_every_epochs=None,
+            output_scale_mm=50.0,
+            weight_decay=1e-4,
+            clip_norm=1.0,
+        ),
+        PretrainingRecipe(
+            "demo",
+            "ours: adam-cosine, shortened to minutes on two cores",
+            patches=2_400,
+            pairs=3_200,
+            epochs=5,
+            optimizer="adam",
+            learning_rate=2e-3,
+            halve_every_epochs=None,
+            output_scale_mm=50.0,
+            weight_decay=1e-4,
+            clip_norm=1.0,
+        ),
+    )
+}
+"""Pre-training recipes by name."""
+
+FINETUNING_RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        FinetuningRecipe(
+            "paper",
+            "Spitzer et al. 2018, section 3.2; momentum is not stated there",
+            phases=(
+                Phase(8_000, 0.05, with_atlas=False),
+                Phase(10_000, 0.025, with_atlas=True, atlas_rate_factor=10.0),
+            ),
+        ),
+        FinetuningRecipe(
+            "adam-cosine",
+            "ours, for small networks on two cores",
+            phases=(
+                Phase(300, 2e-3, with_atlas=False, halve_at=None),
+                Phase(300, 1e-3, with_atlas=True, atlas_rate_factor=3.0, halve_at=None),
+            ),
+            batch_size=8,
+            optimizer="adam",
+            clip_norm=1.0,
+        ),
+        FinetuningRecipe(
+            "demo",
+            "ours: adam-cosine, shortened to minutes on two cores",
+            phases=(
+                Phase(60, 2e-3, with_atlas=False, halve_at=None),
+                Phase(60, 1e-3, with_atlas=True, atlas_rate_factor=3.0, halve_at=None),
+            ),
+            batch_size=8,
+            optimizer="adam",
+            clip_norm=1.0,
+        ),
+    )
+}
+"""Fine-tuning recipes by name."""
+
+
+def pretraining_recipe(name: str) -> PretrainingRecipe:
+    """The pre-training recipe of that name; UserError with the nearest name where there is none."""
+    return _lookup(PRETRAINING_RECIPES, name, "pre-training")
+
+
+def finetuning_recipe(name: str) -> FinetuningRecipe:
+    """The fine-tuning recipe of that name; UserError with the nearest name where there is none."""
+    return _lookup(FINETUNING_RECIPES, name, "fine-tuning")
+
+
+def _lookup(recipes: dict[str, Any], name: str, kind: str) -> Any:
+    if name not in recipes:
+        raise UserError(
+            f"No {kind} recipe is called {name!r}.{nearest_name_hint(name, recipes)} There are: {', '.join(recipes)}."
+        )
+    return recipes[name]

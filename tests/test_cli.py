@@ -1,0 +1,150 @@
+"""The command line: results in their place, and one clear line for everything a user can get wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from cytokeras.brain.labels import VISUAL_SCHEME
+from cytokeras.cli import main
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory):
+    """A tiny network with random weights, saved as a preset folder."""
+    from cytokeras.models import AtlasUNet
+
+    folder = tmp_path_factory.mktemp("presets") / "tiny"
+    unet = AtlasUNet(
+        16, (258, 258, 1), 13, pixel_size_um=16.0, widths=(2, 2, 2, 2, 2, 2), class_names=VISUAL_SCHEME.names
+    )
+    unet.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def section(tmp_path):
+    """A grey picture of 300 x 320 px with a dark disc on bright glass."""
+    rows, columns = np.indices((300, 320))
+    grey = np.where(np.hypot(rows - 150, columns - 160) < 100, 120, 245).astype(np.uint8)
+    path = tmp_path / "section.png"
+    Image.fromarray(grey).save(path)
+    return path
+
+
+def fails(capsys, *arguments) -> str:
+    """Run a command that must fail with status 2 and one line on standard error; returns that line."""
+    assert main([str(argument) for argument in arguments]) == 2
+    captured = capsys.readouterr()
+    lines = captured.err.strip().splitlines()
+    assert lines[-1].startswith("cytokeras: error: ")
+    assert len(lines) == 1
+    assert "Traceback" not in captured.err
+    return lines[-1]
+
+
+def test_segment_writes_labels_and_overlay(section, preset, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["segment", str(section), "--pixel-size-um", "16", "--preset", str(preset), "--out", str(out)]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["section-labels.ome.tif", "section-overlay.png"]
+    with tifffile.TiffFile(out / "section-labels.ome.tif") as tiff:
+        assert tiff.pages[0].shape == (300, 320)
+        assert 'PhysicalSizeX="16' in tiff.ome_metadata
+        labels = tiff.asarray()
+    assert labels.max() < 16
+    assert "section-overlay.png" in capsys.readouterr().out
+
+
+def test_segment_resamples_to_the_pixel_size_of_the_network(section, preset, tmp_path):
+    assert (
+        main(["segment", str(section), "--pixel-size-um", "32", "--preset", str(preset), "--out", str(tmp_path)]) == 0
+    )
+    labels = tifffile.imread(tmp_path / "section-labels.ome.tif")
+    assert labels.shape == (600, 640)
+
+
+def test_missing_file(preset, tmp_path, capsys):
+    assert "nowhere.tif" in fails(capsys, "segment", tmp_path / "nowhere.tif", "--pixel-size-um", 1, "--preset", preset)
+
+
+def test_not_an_image(preset, tmp_path, capsys):
+    path = tmp_path / "notes.tif"
+    path.write_text("not an image at all")
+    assert "notes.tif" in fails(capsys, "segment", path, "--pixel-size-um", 1, "--preset", preset)
+
+
+def test_truncated_tiff(preset, tmp_path, capsys):
+    path = tmp_path / "cut.tif"
+    noise = np.random.default_rng(0).integers(0, 255, (400, 400), np.uint8)
+    tifffile.imwrite(path, noise)
+    path.write_bytes(path.read_bytes()[:60_000])
+    assert "cut.tif" in fails(capsys, "segment", path, "--pixel-size-um", 16, "--preset", preset)
+
+
+def test_wrong_number_of_channels(preset, tmp_path, capsys):
+    path = tmp_path / "five.tif"
+    tifffile.imwrite(path, np.zeros((300, 300, 5), np.uint8), photometric="minisblack", planarconfig="contig")
+    assert "five.tif" in fails(capsys, "segment", path, "--pixel-size-um", 16, "--preset", preset)
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "nan"])
+def test_impossible_pixel_size(section, preset, capsys, size):
+    assert "pixel" in fails(capsys, "segment", section, f"--pixel-size-um={size}", "--preset", preset)
+
+
+def test_missing_pixel_size_says_how_to_give_it(section, preset, capsys):
+    assert "--pixel-size-um" in fails(capsys, "segment", section, "--preset", preset)
+
+
+def test_image_smaller_than_one_patch(section, preset, tmp_path, capsys):
+    out = tmp_path / "out"
+    line = fails(capsys, "segment", section, "--pixel-size-um", 2, "--preset", preset, "--out", out, "--quiet")
+    assert "smaller than one patch" in line
+    assert list(out.iterdir()) == []
+
+
+def test_unknown_preset_names_the_nearest(section, capsys):
+    line = fails(capsys, "segment", section, "--pixel-size-um", 16, "--preset", "atlas-unet-phantom-16u")
+    assert "atlas-unet-phantom-16um" in line
+
+
+def test_siamese_preset_cannot_segment(section, capsys):
+    line = fails(capsys, "segment", section, "--pixel-size-um", 16, "--preset", "siamese-phantom-16um")
+    assert "AtlasUNet" in line
+
+
+def test_damaged_weights(section, preset, tmp_path, capsys):
+    copy, out = tmp_path / "damaged", tmp_path / "out"
+    copy.mkdir()
+    for file in preset.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    content = bytearray((copy / "model.weights.h5").read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    (copy / "model.weights.h5").write_bytes(bytes(content))
+    line = fails(capsys, "segment", section, "--pixel-size-um", 16, "--preset", copy, "--out", out)
+    assert "model.weights.h5" in line
+    assert list(out.iterdir()) == []
+
+
+def test_output_folder_that_cannot_be_made(section, preset, capsys):
+    line = fails(capsys, "segment", section, "--pixel-size-um", 16, "--preset", preset, "--out", section / "inside")
+    assert "inside" in line
+
+
+def test_check_counts_problems(tmp_path, capsys):
+    assert main(["check", str(tmp_path)]) == 1
+    assert "brain.json" in capsys.readouterr().out
+
+
+def test_presets_lists_the_bundled_ones(capsys):
+    assert main(["presets"]) == 0
+    assert "atlas-unet-phantom-16um: AtlasUNet" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert "cytokeras 0.1.0" in capsys.readouterr().out
