@@ -72,8 +72,10 @@ def _demo(arguments: argparse.Namespace) -> None:
     from cytokeras import demo
 
     create_folder(arguments.out)
-    run = demo.run_training if arguments.train else demo.run
-    run(arguments.out, preset=DEFAULT_UNET, progress=not arguments.quiet)
+    if arguments.train:
+        demo.run_training(arguments.out, progress=not arguments.quiet)
+    else:
+        demo.run(arguments.out, preset=DEFAULT_UNET, progress=not arguments.quiet)
 
 
 def _add_segment(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

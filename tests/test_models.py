@@ -1,42 +1,15 @@
-"""The two networks: the stated numbers, and what every Keras model has to survive."""
+"""The two networks: the stated numbers, shared weights, and what is refused."""
 
 from __future__ import annotations
-
-import json
 
 import keras
 import numpy as np
 import pytest
+from _models import net_inputs, tiny_net, tiny_unet, unet_inputs
 
 from cytokeras.errors import UserError
-from cytokeras.losses import MaskedCategoricalCrossentropy, siamese_losses
-from cytokeras.metrics import Dice
+from cytokeras.losses import MaskedCategoricalCrossentropy
 from cytokeras.models import AtlasGrid, AtlasUNet, SiameseDistanceNet
-
-WIDTHS = (4, 4, 6, 6, 8, 8)
-
-
-def tiny_unet(**arguments) -> AtlasUNet:
-    defaults = {"num_classes": 3, "input_shape": (194, 194, 1), "atlas_channels": 2}
-    return AtlasUNet(**(defaults | {"pixel_size_um": 16.0, "widths": WIDTHS} | arguments))
-
-
-def tiny_net(**arguments) -> SiameseDistanceNet:
-    defaults = {"input_shape": (132, 132, 1), "pixel_size_um": 16.0, "widths": WIDTHS}
-    return SiameseDistanceNet(**(defaults | arguments))
-
-
-def unet_inputs(unet: AtlasUNet, count: int = 2) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(0)
-    inputs = {"image": rng.integers(0, 256, (count, 194, 194, 1), dtype=np.uint8)}
-    if unet.atlas_field is not None:
-        inputs["atlas"] = rng.random((count, *unet.atlas_field.shape, 2), dtype=np.float32)
-    return inputs
-
-
-def net_inputs(count: int = 2) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(0)
-    return {name: rng.integers(0, 256, (count, 132, 132, 1), dtype=np.uint8) for name in ("patch_a", "patch_b")}
 
 
 def run(model: keras.Model, inputs: dict[str, np.ndarray]) -> np.ndarray:
@@ -323,116 +296,3 @@ def test_embed_refuses_patches_of_another_size() -> None:
 
 def test_embed_of_no_patches_is_empty() -> None:
     assert tiny_net().embed(np.zeros((0, 132, 132, 1), np.uint8)).shape == (0, 32)
-
-
-# The battery every model goes through
-
-MODELS = {"unet": tiny_unet, "unet_texture": lambda: tiny_unet(atlas_channels=0), "siamese": tiny_net}
-
-
-def inputs_of(model: keras.Model) -> dict[str, np.ndarray]:
-    return unet_inputs(model) if isinstance(model, AtlasUNet) else net_inputs()
-
-
-def outputs_of(model: keras.Model, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    outputs = model(inputs, training=False)
-    outputs = outputs if isinstance(outputs, dict) else {"probabilities": outputs}
-    return {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}
-
-
-def assert_same_outputs(one: keras.Model, two: keras.Model) -> None:
-    inputs = inputs_of(one)
-    expected, received = outputs_of(one, inputs), outputs_of(two, inputs)
-    for name, value in expected.items():
-        np.testing.assert_allclose(received[name], value, rtol=1e-5, atol=1e-6)
-
-
-@pytest.fixture(params=MODELS)
-def model(request) -> keras.Model:
-    return MODELS[request.param]()
-
-
-def test_config_survives_json_and_builds_the_same_network(model: keras.Model) -> None:
-    config = json.loads(json.dumps(model.get_config()))
-    other = type(model).from_config(config)
-    other.set_weights(model.get_weights())
-    assert other.get_config() == model.get_config()
-    assert_same_outputs(model, other)
-
-
-def test_keras_file_round_trip(model: keras.Model, tmp_path) -> None:
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert type(loaded) is type(model)
-    assert loaded.field == model.field
-    assert_same_outputs(model, loaded)
-
-
-def test_weights_file_round_trip(model: keras.Model, tmp_path) -> None:
-    model.save_weights(tmp_path / "model.weights.h5")
-    other = type(model).from_config(model.get_config())
-    other.load_weights(tmp_path / "model.weights.h5")
-    assert_same_outputs(model, other)
-
-
-def test_clone_with_the_same_weights_gives_the_same(model: keras.Model) -> None:
-    clone = keras.models.clone_model(model)
-    clone.set_weights(model.get_weights())
-    assert_same_outputs(model, clone)
-
-
-def test_summary_lists_the_layers(model: keras.Model) -> None:
-    lines: list[str] = []
-    model.summary(print_fn=lambda line, **_: lines.append(line), expand_nested=True, line_length=200)
-    assert "texture_block1_conv1" in "\n".join(lines)
-
-
-def test_uint8_and_float_images_give_the_same(model: keras.Model) -> None:
-    inputs = inputs_of(model)
-    as_float = {name: value.astype(np.float32) for name, value in inputs.items()}
-    for one, two in zip(keras.tree.flatten(model(inputs)), keras.tree.flatten(model(as_float)), strict=True):
-        np.testing.assert_array_equal(keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(two))
-
-
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-@pytest.mark.parametrize("build", MODELS.values(), ids=list(MODELS))
-def test_outputs_are_float32_under_mixed_precision(build, policy: str) -> None:
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        mixed = build()
-        resized = mixed.with_input_shape(mixed.get_config()["input_shape"])
-    finally:
-        keras.config.set_dtype_policy(before)
-    assert mixed.dtype_policy.name == policy
-    assert resized.dtype_policy.name == policy
-    assert all(value.dtype == np.float32 for value in outputs_of(mixed, inputs_of(mixed)).values())
-
-
-def test_compiled_unet_goes_on_training_from_a_keras_file(tmp_path) -> None:
-    unet = tiny_unet()
-    unet.compile(keras.optimizers.SGD(0.05), MaskedCategoricalCrossentropy(), metrics=[Dice(3)], run_eagerly=True)
-    labels = np.random.default_rng(0).integers(0, 3, (2, 4, 4)).astype(np.uint8)
-    first = unet.train_on_batch(unet_inputs(unet), labels, return_dict=True)
-    unet.save(tmp_path / "unet.keras")
-    loaded = keras.saving.load_model(tmp_path / "unet.keras")
-    assert int(loaded.optimizer.iterations) == 1
-    assert loaded.train_on_batch(unet_inputs(unet), labels, return_dict=True)["loss"] < first["loss"]
-
-
-def test_siamese_loss_is_that_of_equation_3() -> None:
-    net = tiny_net(weight_decay=0.001)
-    net.compile(keras.optimizers.SGD(0.01), **siamese_losses(alpha=10.0, scale_mm=5.0), run_eagerly=True)
-    targets = {
-        "distance": np.array([10.0, 80.0], np.float32),
-        "coordinates_a": np.full((2, 3), 20.0, np.float32),
-        "coordinates_b": np.full((2, 3), -20.0, np.float32),
-    }
-    outputs = outputs_of(net, net_inputs())
-    distance = np.abs(outputs["distance"] - targets["distance"]).mean()
-    coordinates = sum(
-        np.abs(outputs[name] - targets[name]).sum(axis=1).mean() for name in ("coordinates_a", "coordinates_b")
-    )
-    expected = distance / 5.0 + 10.0 * coordinates / 5.0 + float(keras.ops.convert_to_numpy(sum(net.losses)))
-    received = net.test_on_batch(net_inputs(), targets, return_dict=True)
-    assert received["loss"] == pytest.approx(expected, rel=1e-4)

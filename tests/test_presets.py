@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,43 +21,10 @@ from cytokeras.hub.preset_files import PRESET_FILES, WEIGHTS_FILE
 
 keras = pytest.importorskip("keras")
 
+from _presets import NAMES, TINY, randomise, tiny_unet  # noqa: E402
+
 from cytokeras.models.atlas_unet import AtlasUNet  # noqa: E402
 from cytokeras.models.siamese_distance_net import SiameseDistanceNet  # noqa: E402
-
-# Smallest networks: 16 µm/px, 2 channels, one cell (siamese) and 4 x 4 cells (segmentation).
-TINY = {"pixel_size_um": 16.0, "widths": (2, 2, 2, 2, 2, 2)}
-NAMES = ("background", "white matter", "hOc1")
-
-
-def tiny_unet(**arguments: Any) -> Any:
-    return AtlasUNet(3, (194, 194, 1), 2, class_names=NAMES, **{**TINY, **arguments})
-
-
-def randomise(model: Any, seed: int = 0) -> Any:
-    """Give every weight a value of its own, so that a swap or a loss of weights changes the predictions."""
-    rng = np.random.default_rng(seed)
-    model.set_weights([rng.uniform(0.1, 1.0, weight.shape) for weight in model.get_weights()])
-    return model
-
-
-@pytest.fixture(scope="module")
-def unet() -> Any:
-    return randomise(tiny_unet())
-
-
-@pytest.fixture(scope="module")
-def saved_unet(unet: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder: Path = tmp_path_factory.mktemp("presets") / "tiny-unet"
-    return unet.save_pretrained(
-        folder,
-        metadata={
-            "description": "Smallest network.",
-            "recipe": {"optimizer": "SGD", "rate": 0.05},
-            "data": {"description": "phantom", "synthetic": True},
-            "license": "Apache-2.0",
-            "scores": {"test": {"dice": 0.81}},
-        },
-    )
 
 
 @pytest.fixture(scope="module")
@@ -67,29 +33,12 @@ def saved_siamese(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return net.save_pretrained(tmp_path_factory.mktemp("presets") / "tiny-siamese")
 
 
-@pytest.fixture
-def folder(saved_unet: Path, tmp_path: Path) -> Path:
-    """A copy of the saved network to damage."""
-    return Path(shutil.copytree(saved_unet, tmp_path / "preset"))
-
-
 @pytest.fixture(scope="module")
-def inputs(unet: Any) -> dict[str, np.ndarray]:
+def inputs(preset_unet: Any) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(1)
     image = rng.integers(0, 256, (1, 194, 194, 1)).astype(np.uint8)
-    size = unet.atlas_field.size
+    size = preset_unet.atlas_field.size
     return {"image": image, "atlas": rng.random((1, size, size, 2), np.float32)}
-
-
-def edit_json(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    value = json.loads(path.read_text(encoding="utf-8"))
-    change(value)
-    path.write_text(json.dumps(value), encoding="utf-8")
-
-
-def restate_sha256(folder: Path) -> None:
-    digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
-    edit_json(folder / "metadata.json", lambda value: value.update(weights_sha256=digest))
 
 
 def weights_of(model: Any) -> dict[str, np.ndarray]:
@@ -103,13 +52,13 @@ def predict(model: Any, inputs: dict[str, np.ndarray]) -> np.ndarray:
 # === Round trip ===
 
 
-def test_round_trip_gives_equal_predictions(unet: Any, saved_unet: Path, inputs: dict[str, Any]) -> None:
+def test_round_trip_gives_equal_predictions(preset_unet: Any, saved_unet: Path, inputs: dict[str, Any]) -> None:
     loaded = AtlasUNet.from_pretrained(saved_unet)
-    np.testing.assert_array_equal(predict(loaded, inputs), predict(unet, inputs))
+    np.testing.assert_array_equal(predict(loaded, inputs), predict(preset_unet, inputs))
 
 
 def test_round_trip_in_another_process_gives_equal_predictions(
-    unet: Any, saved_unet: Path, inputs: dict[str, Any], tmp_path: Path
+    preset_unet: Any, saved_unet: Path, inputs: dict[str, Any], tmp_path: Path
 ) -> None:
     # There, other layers are built first, so that every counter of automatic names differs.
     np.savez(tmp_path / "inputs.npz", **inputs)
@@ -124,7 +73,7 @@ def test_round_trip_in_another_process_gives_equal_predictions(
     arguments = [str(saved_unet), str(tmp_path / "inputs.npz"), str(tmp_path / "out.npy")]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     subprocess.run([sys.executable, "-c", script, *arguments], check=True, env=environment)
-    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), predict(unet, inputs), rtol=1e-6)
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), predict(preset_unet, inputs), rtol=1e-6)
 
 
 def test_siamese_round_trip_gives_equal_weights(saved_siamese: Path, tmp_path: Path) -> None:
@@ -171,12 +120,12 @@ def test_variable_list_does_not_depend_on_automatic_names() -> None:
     assert names[::2] == ["conv2d/kernel", "conv2d_1/kernel", "block_7/kernel"]
 
 
-def test_config_states_how_to_feed_the_model(unet: Any, saved_unet: Path) -> None:
+def test_config_states_how_to_feed_the_model(preset_unet: Any, saved_unet: Path) -> None:
     config = json.loads((saved_unet / "config.json").read_text())
     assert config["input"]["pixel_size_um"] == 16.0
     assert config["input"]["value_range"] == [0.0, 255.0]
     assert config["classes"] == list(NAMES)
-    assert config["output_grid"]["offset_px"] == unet.field.offset
+    assert config["output_grid"]["offset_px"] == preset_unet.field.offset
 
 
 def test_model_card_says_that_data_were_synthetic(saved_unet: Path) -> None:
@@ -200,10 +149,10 @@ def test_without_weights_only_the_config_is_needed(saved_unet: Path, tmp_path: P
     assert AtlasUNet.from_pretrained(tmp_path, load_weights=False).class_names == NAMES
 
 
-def test_new_number_of_classes_replaces_only_the_head(unet: Any, saved_unet: Path) -> None:
+def test_new_number_of_classes_replaces_only_the_head(preset_unet: Any, saved_unet: Path) -> None:
     with pytest.warns(UserWarning, match="output_conv and output_norm are newly initialised"):
         model = AtlasUNet.from_pretrained(saved_unet, num_classes=5)
-    before, after = weights_of(unet), weights_of(model)
+    before, after = weights_of(preset_unet), weights_of(model)
     assert model.output_shape[-1] == 5
     assert model.class_names is None
     kept = [path for path in after if not path.startswith("output_")]
@@ -218,17 +167,17 @@ def test_new_class_names_give_the_number_of_classes(saved_unet: Path) -> None:
     assert model.class_names == ("a", "b")
 
 
-def test_larger_input_keeps_every_weight(unet: Any, saved_unet: Path) -> None:
+def test_larger_input_keeps_every_weight(preset_unet: Any, saved_unet: Path) -> None:
     model = AtlasUNet.from_pretrained(saved_unet, input_shape=(210, 210, 1))
-    before, after = weights_of(unet), weights_of(model)
+    before, after = weights_of(preset_unet), weights_of(model)
     assert model.output_shape[1:3] == (20, 20)
     assert all(np.array_equal(before[path], after[path]) for path in before)
 
 
-def test_other_pixel_size_is_announced_and_keeps_the_weights_by_name(unet: Any, saved_unet: Path) -> None:
+def test_other_pixel_size_is_announced_and_keeps_the_weights_by_name(preset_unet: Any, saved_unet: Path) -> None:
     with pytest.warns(UserWarning, match=r"pixel_size_um=8\.0.*trained with pixel_size_um=16\.0"):
         model = AtlasUNet.from_pretrained(saved_unet, pixel_size_um=8.0, input_shape=(382, 382, 1))
-    before, after = weights_of(unet), weights_of(model)
+    before, after = weights_of(preset_unet), weights_of(model)
     assert model.get_config()["first_pool"] is True
     assert all(np.array_equal(before[path], after[path]) for path in before)
 
@@ -312,181 +261,48 @@ def test_missing_folder_is_named(tmp_path: Path) -> None:
         AtlasUNet.from_pretrained(tmp_path / "nothing")
 
 
-# === Damage ===
-
-
-def flip_byte(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
-def swap_variables(metadata: dict[str, Any]) -> None:
-    variables = metadata["variables"]
-    variables[1], variables[2] = variables[2], variables[1]
-
-
-def rename_class(config: dict[str, Any]) -> None:
-    config["class_name"] = "GreatUNet"
-
-
-DAMAGED_JSON: list[tuple[str, Callable[[dict[str, Any]], object], str]] = [
-    ("config.json", lambda v: v.pop("class_name"), "config.json, field class_name: is missing"),
-    ("config.json", rename_class, "holds a GreatUNet, not a AtlasUNet"),
-    ("config.json", lambda v: v.update(library="transformers"), "field library: must be 'cytokeras'"),
-    ("config.json", lambda v: v.pop("library"), "field library.*no cytokeras preset"),
-    ("config.json", lambda v: v.update(format_version=2), "field format_version: 2 is newer than 1"),
-    (
-        "config.json",
-        lambda v: v.update(format_version="1"),
-        "format_version: must be an integer, received a text",
-    ),
-    ("config.json", lambda v: v["input"].pop("polarity"), "field input, field polarity: is missing"),
-    ("config.json", lambda v: v["input"].update(pixel_size_um=2), "2.0 differs from 16.0 in field arguments"),
-    ("config.json", lambda v: v["input"].update(value_range=[0]), "value_range: must be two numbers"),
-    ("config.json", lambda v: v["arguments"].update(width=3), "arguments.width: is no argument of AtlasUNet"),
-    (
-        "config.json",
-        lambda v: v["arguments"].update(num_classes=7),
-        "field arguments: AtlasUNet cannot be built",
-    ),
-    ("metadata.json", lambda v: v.pop("weights_sha256"), "metadata.json, field weights_sha256: is missing"),
-    (
-        "metadata.json",
-        lambda v: v.update(format_version=9),
-        "metadata.json, field format_version: 9 is newer",
-    ),
-    (
-        "metadata.json",
-        lambda v: v["variables"][3].pop("shape"),
-        r"field variables\[3\], field shape: is missing",
-    ),
-    ("metadata.json", lambda v: v["variables"].pop(), "holds other arrays than field variables"),
-    ("metadata.json", swap_variables, r"variable 1 is \S+/beta \(2,\) in the preset and \S+/gamma \(2,\)"),
-]
-
-
-@pytest.mark.parametrize(("name", "change", "message"), DAMAGED_JSON)
-def test_damaged_json_is_named_by_field(
-    folder: Path, name: str, change: Callable[[dict[str, Any]], object], message: str
-) -> None:
-    edit_json(folder / name, change)
-    with pytest.raises(UserError, match=message):
-        AtlasUNet.from_pretrained(folder)
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"a": NaN}', "\udcff"])
-def test_file_that_is_no_json_object_is_refused(folder: Path, text: str) -> None:
-    (folder / "config.json").write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(UserError, match=r"config\.json: (is damaged|must hold a JSON object)"):
-        AtlasUNet.from_pretrained(folder)
-
-
-@pytest.mark.parametrize("name", ["config.json", "metadata.json", "model.weights.h5"])
-def test_missing_file_is_named(folder: Path, name: str) -> None:
-    (folder / name).unlink()
-    with pytest.raises(UserError, match=f"has no file {name}"):
-        AtlasUNet.from_pretrained(folder)
-
-
-def test_flipped_byte_is_found(folder: Path) -> None:
-    flip_byte(folder / WEIGHTS_FILE)
-    with pytest.raises(UserError, match=r"model\.weights\.h5: is damaged or was replaced: its SHA-256 is"):
-        AtlasUNet.from_pretrained(folder)
-
-
-def test_truncated_weights_with_a_matching_check_sum_are_refused(folder: Path) -> None:
-    content = (folder / WEIGHTS_FILE).read_bytes()
-    (folder / WEIGHTS_FILE).write_bytes(content[: len(content) // 2])
-    restate_sha256(folder)
-    with pytest.raises(UserError, match=r"model\.weights\.h5: is damaged, no readable HDF5 file"):
-        AtlasUNet.from_pretrained(folder)
-
-
-def test_nan_in_the_weights_is_refused(folder: Path) -> None:
-    with h5py.File(folder / WEIGHTS_FILE, "r+") as file:
-        file["layers/conv2d/vars/0"][0, 0, 0, 0] = np.nan
-    restate_sha256(folder)
-    with pytest.raises(UserError, match="layers/conv2d/vars/0 holds NaN or infinite values"):
-        AtlasUNet.from_pretrained(folder)
-
-
-@pytest.mark.parametrize("link", [h5py.ExternalLink("/etc/hostname", "/"), h5py.SoftLink("/layers")])
-def test_links_inside_the_weights_are_refused(folder: Path, link: object) -> None:
-    with h5py.File(folder / WEIGHTS_FILE, "r+") as file:
-        file["layers/other"] = link
-    restate_sha256(folder)
-    with pytest.raises(UserError, match="layers/other is a link to another place"):
-        AtlasUNet.from_pretrained(folder)
-
-
-def test_array_outside_the_weights_file_is_refused(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "secret").write_bytes(bytes(8))
-    with h5py.File(folder / WEIGHTS_FILE, "r+") as file:
-        outside = [(str(tmp_path / "secret"), 0, 8)]
-        file.create_dataset("other", shape=(2,), dtype="f4", external=outside)
-    restate_sha256(folder)
-    with pytest.raises(UserError, match="other is not stored as a plain array"):
-        AtlasUNet.from_pretrained(folder)
-
-
-@pytest.mark.parametrize("name", ["config.json", "model.weights.h5"])
-def test_link_out_of_the_folder_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
-    (folder / name).rename(tmp_path / "elsewhere")
-    (folder / name).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UserError, match=f"{name}: is a link that leaves the folder"):
-        AtlasUNet.from_pretrained(folder)
-
-
-def test_links_of_the_hub_cache_into_its_blobs_are_followed(saved_unet: Path, tmp_path: Path) -> None:
-    snapshot, blobs = tmp_path / "snapshots" / "0123", tmp_path / "blobs"
-    snapshot.mkdir(parents=True)
-    shutil.copytree(saved_unet, blobs)
-    for name in PRESET_FILES:
-        (snapshot / name).symlink_to(Path("../../blobs") / name)
-    assert AtlasUNet.from_pretrained(snapshot).class_names == NAMES
-
-
 # === Saving ===
 
 
-def test_existing_card_is_kept(unet: Any, folder: Path) -> None:
-    (folder / "README.md").write_text("mine", encoding="utf-8")
-    unet.save_pretrained(folder)
-    assert (folder / "README.md").read_text(encoding="utf-8") == "mine"
+def test_existing_card_is_kept(preset_unet: Any, preset_folder: Path) -> None:
+    (preset_folder / "README.md").write_text("mine", encoding="utf-8")
+    preset_unet.save_pretrained(preset_folder)
+    assert (preset_folder / "README.md").read_text(encoding="utf-8") == "mine"
 
 
-def test_given_card_replaces_the_existing_one(unet: Any, folder: Path) -> None:
-    unet.save_pretrained(folder, card="new")
-    assert (folder / "README.md").read_text(encoding="utf-8") == "new"
+def test_given_card_replaces_the_existing_one(preset_unet: Any, preset_folder: Path) -> None:
+    preset_unet.save_pretrained(preset_folder, card="new")
+    assert (preset_folder / "README.md").read_text(encoding="utf-8") == "new"
 
 
-def test_other_files_beside_a_preset_survive(unet: Any, folder: Path) -> None:
-    (folder / ".git").mkdir()
-    (folder / ".git" / "HEAD").write_text("ref", encoding="utf-8")
-    unet.save_pretrained(folder)
-    assert (folder / ".git" / "HEAD").read_text(encoding="utf-8") == "ref"
+def test_other_files_beside_a_preset_survive(preset_unet: Any, preset_folder: Path) -> None:
+    (preset_folder / ".git").mkdir()
+    (preset_folder / ".git" / "HEAD").write_text("ref", encoding="utf-8")
+    preset_unet.save_pretrained(preset_folder)
+    assert (preset_folder / ".git" / "HEAD").read_text(encoding="utf-8") == "ref"
 
 
-def test_folder_that_is_no_preset_is_not_replaced(unet: Any, tmp_path: Path) -> None:
+def test_folder_that_is_no_preset_is_not_replaced(preset_unet: Any, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("…", encoding="utf-8")
     with pytest.raises(UserError, match="is no cytokeras preset, so it is not replaced"):
-        unet.save_pretrained(tmp_path)
+        preset_unet.save_pretrained(tmp_path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_interrupted_saving_leaves_the_old_preset(unet: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_saving_leaves_the_old_preset(
+    preset_unet: Any, preset_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt(*_: object) -> Iterator[str]:
         raise KeyboardInterrupt
 
-    before = {entry.name: entry.read_bytes() for entry in folder.iterdir()}
+    before = {entry.name: entry.read_bytes() for entry in preset_folder.iterdir()}
     monkeypatch.setattr("cytokeras.hub._preset_writer.render_model_card", interrupt)
-    (folder / "README.md").unlink()
+    (preset_folder / "README.md").unlink()
     with pytest.raises(KeyboardInterrupt):
-        unet.save_pretrained(folder)
+        preset_unet.save_pretrained(preset_folder)
     before.pop("README.md")
-    assert {entry.name: entry.read_bytes() for entry in folder.iterdir()} == before
-    assert [entry.name for entry in folder.parent.iterdir()] == [folder.name]
+    assert {entry.name: entry.read_bytes() for entry in preset_folder.iterdir()} == before
+    assert [entry.name for entry in preset_folder.parent.iterdir()] == [preset_folder.name]
 
 
 def test_nan_weights_are_not_saved(tmp_path: Path) -> None:
@@ -497,11 +313,11 @@ def test_nan_weights_are_not_saved(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_unknown_metadata_field_names_the_nearest(unet: Any, tmp_path: Path) -> None:
+def test_unknown_metadata_field_names_the_nearest(preset_unet: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"unknown field 'licence'\. Did you mean 'license'"):
-        unet.save_pretrained(tmp_path / "new", metadata={"licence": "MIT"})
+        preset_unet.save_pretrained(tmp_path / "new", metadata={"licence": "MIT"})
 
 
-def test_metadata_of_the_wrong_kind_is_named(unet: Any, tmp_path: Path) -> None:
+def test_metadata_of_the_wrong_kind_is_named(preset_unet: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="metadata, field data, field synthetic: must be true or false"):
-        unet.save_pretrained(tmp_path / "new", metadata={"data": {"synthetic": "yes"}})
+        preset_unet.save_pretrained(tmp_path / "new", metadata={"data": {"synthetic": "yes"}})
