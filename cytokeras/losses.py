@@ -101,8 +101,8 @@ def siamese_losses(
         UserError: A weight is negative, both are 0, or the scale is not positive.
 
     Example:
-        >>> net.compile(keras.optimizers.SGD(0.01), **siamese_losses(alpha=10.0, scale_mm=50.0))  # doctest:
-        +SKIP
+        >>> siamese_losses(alpha=10.0, scale_mm=50.0)["loss_weights"]
+        {'distance': 1.0, 'coordinates_a': 10.0, 'coordinates_b': 10.0}
     """
     if alpha < 0 or distance_weight < 0 or alpha + distance_weight == 0:
         raise UserError(
@@ -146,8 +146,7 @@ class MaskedCategoricalCrossentropy(keras.losses.Loss):
         self.ignore_class = int(ignore_class)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Loss of every pixel (B, h, w), scaled so that the mean over all pixels is that over the annotated
-        ones."""
+        """Loss of every pixel (B, h, w), scaled so that the mean over all pixels is that over the annotated ones."""
         num_classes = y_pred.shape[-1]
         labels = ops.cast(ops.reshape(y_true, ops.shape(y_pred)[:-1]), "int32")
         annotated = ops.not_equal(labels, self.ignore_class)

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("nilearn", reason="the phantom is drawn on the fsaverage5 surfaces that nilearn ships")
 pytest.importorskip("tensorflow", reason="the pipelines feed networks through tf.data")
 
-from cytokeras.brain import Brain
+from cytokeras.brain import Brain, Section
 from cytokeras.errors import UserError
 from cytokeras.losses import siamese_losses
 from cytokeras.models import AtlasUNet, SiameseDistanceNet, transfer_weights
@@ -57,7 +57,8 @@ TINY_FINETUNING = FinetuningRecipe(
 def brain(tmp_path_factory):
     phantom = PhantomBrain(5, 20.0, sections_mm=[-92.0, -84.0], hemispheres=["left"])
     folder = tmp_path_factory.mktemp("brain") / "phantom"
-    sections = [phantom.sections[0], replace(phantom.sections[1], split="test")]
+    first, second = phantom.sections
+    sections = [first, Section(second.id, second.image, second.plane, second.labels, split="test")]
     Brain(phantom.name, phantom.space, phantom.labels, sections, phantom.surfaces, phantom.atlas, synthetic=True).save(
         folder, progress=False
     )

@@ -149,8 +149,7 @@ class AtlasUNet(PretrainedModel, keras.Model):
         }
 
     def without_atlas(self) -> keras.Model:
-        """This network with the atlas path switched off, for training phase 1 of Spitzer et al. 2018, section
-        3.
+        """This network with the atlas path switched off, for phase 1 of Spitzer et al. 2018, section 3.
 
         The maps of the atlas path are zeros and it is not computed. All layers are shared: training either
         model trains both, and phase 2 goes on with this network from where phase 1 ended. Save this network,
@@ -200,8 +199,7 @@ class _Paths:
         self.decoder = decoder_blocks(widths)
 
     def skip_crops(self) -> dict[int, int]:
-        """Cells to cut from either side of the map of a contracting block before it joins its decoder
-        block."""
+        """Cells to cut from either side of a contracting block's map before it joins its decoder block."""
         crops = {}
         for number, skip_block in zip(range(7, 11), range(5, 1, -1), strict=True):
             upstream = [*flatten_steps(self.texture), *flatten_steps(self.decoder[: number - 7])]
@@ -248,8 +246,7 @@ def _contract(blocks: Sequence[Sequence[Step]], x: Any, layers: Mapping[str, ker
 
 
 def _connect(paths: _Paths, layers: Mapping[str, keras.Layer], image: Any, atlas: Any, with_zeros: bool = False) -> Any:
-    """The graph from the inputs to the probabilities; ``with_zeros`` puts zeros in the place of the atlas
-    maps."""
+    """The graph from the inputs to the probabilities; ``with_zeros`` puts zeros in the place of the atlas maps."""
     texture = _contract(paths.texture, layers["rescale_grey"](image), layers)
     skips = {block: [layers[f"texture_block{block}_crop"](texture[block])] for block in range(2, 6)}
     bottom = [texture[6]]

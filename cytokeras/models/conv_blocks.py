@@ -13,6 +13,9 @@ from cytokeras.models.field_geometry import ConvStep, PoolStep, Step
 
 _WHITE = 255.0  # grey value of the background in 8-bit images
 
+# Not stated in the paper. Keras' own 0.99 still carries a third of the initial statistics after 100 steps, which
+# spoils short fine-tuning; 0.95 forgets them in 60.
+_NORM_MOMENTUM = 0.95
 _KERNEL_INITIALIZER = "he_normal"  # for ReLU; not stated in the paper
 
 
@@ -49,6 +52,7 @@ def batch_normalization(name: str, weight_decay: float) -> keras.Layer:
     # Without synchronized=True each replica keeps its own moving statistics and only the first is saved. Only
     # the TensorFlow backend has replicas of a layer, and the others refuse the argument.
     return keras.layers.BatchNormalization(
+        momentum=_NORM_MOMENTUM,
         synchronized=keras.backend.backend() == "tensorflow",
         gamma_regularizer=_l2(weight_decay),
         beta_regularizer=_l2(weight_decay),
@@ -78,8 +82,7 @@ def reject_unknown_arguments(unknown: Mapping[str, Any], builder: type) -> None:
 
 
 def with_input_shape(model: keras.Model, input_shape: Sequence[int]) -> Any:
-    """A model of the same class, arguments and dtype policy for another input shape, with a copy of the
-    weights."""
+    """A model of the same class, arguments and dtype policy for another input shape, with a copy of the weights."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(model.dtype_policy)
     try:

@@ -177,8 +177,7 @@ class SiameseDistanceNet(PretrainedModel, keras.Model):
 
 @keras.saving.register_keras_serializable(package="cytokeras")
 class SquaredFeatureDistance(keras.layers.Layer):
-    """``scale_mm * ||f_a - f_b||²`` of two feature batches (B, D), Spitzer et al. 2018, eq. 1; returns (B,)
-    mm."""
+    """``scale_mm * ||f_a - f_b||²`` of two feature batches (B, D), Spitzer et al. 2018, eq. 1; returns (B,) mm."""
 
     def __init__(self, scale_mm: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -65,8 +65,7 @@ def texture_blocks(widths: Sequence[int], first_stride: int, first_pool: bool) -
 
 
 def atlas_blocks(widths: Sequence[int]) -> list[list[Step]]:
-    """Blocks 1 to 6 of the atlas path: one 5 x 5 convolution without a pool, then the blocks of the texture
-    path."""
+    """Blocks 1 to 6 of the atlas path: one 5 x 5 convolution without a pool, then the blocks of the texture path."""
     return [[ConvStep("atlas_block1_conv1", widths[0], kernel=5)], *_deeper_blocks("atlas", widths)]
 
 

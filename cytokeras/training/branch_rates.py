@@ -93,8 +93,7 @@ class BranchRates(keras.optimizers.Optimizer):
         return self.inner_optimizer.scale_loss(loss)
 
     def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
-        """Put averaged values into the variables at the end of training, where the inner optimizer
-        averages."""
+        """Put averaged values into the variables at the end of training, where the inner optimizer averages."""
         self.inner_optimizer.finalize_variable_values(var_list)
 
     def get_config(self) -> dict[str, Any]:
