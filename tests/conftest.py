@@ -1,4 +1,4 @@
-"""Fixtures of the tests of preset folders; Keras is imported only by those who ask for them."""
+"""Settings of all tests, and the fixtures of preset folders; Keras is imported only by those who ask for them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# Two workers share two cores with TensorFlow: the time of a single example says nothing.
+settings.register_profile("cytokeras", deadline=None)
+settings.load_profile("cytokeras")
 
 
 @pytest.fixture(scope="module")
