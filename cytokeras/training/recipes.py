@@ -196,8 +196,8 @@ FINETUNING_RECIPES = {
             "adam-cosine",
             "ours, for small networks on two cores",
             phases=(
-                Phase(150, 2e-3, with_atlas=False, halve_at=None),
-                Phase(100, 1.5e-3, with_atlas=True, atlas_rate_factor=3.0, halve_at=None),
+                Phase(60, 3e-3, with_atlas=False, halve_at=None),
+                Phase(70, 3e-3, with_atlas=True, atlas_rate_factor=3.0, halve_at=None),
             ),
             batch_size=4,
             optimizer="adam",
