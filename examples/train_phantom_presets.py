@@ -22,8 +22,7 @@ from cytokeras.training import distance_scores, finetune, finetuning_recipe, pre
 
 PIXEL_SIZE_UM = 16.0
 WIDTHS = (8, 16, 32, 32, 64, 64)
-# Larger than the paper's field (258 px at this pixel size): twice the work buys eight times the output cells.
-UNET_INPUT = (386, 386, 1)
+UNET_INPUT = (258, 258, 1)
 SIAMESE, UNET = "siamese-phantom-16um", "atlas-unet-phantom-16um"
 PRETRAINING_SEED, ANNOTATED_SEEDS, TEST_SEED = 0, (1, 2), 9
 TEST_SECTIONS_MM = (-88.0, -68.0)

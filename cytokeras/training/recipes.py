@@ -196,10 +196,10 @@ FINETUNING_RECIPES = {
             "adam-cosine",
             "ours, for small networks on two cores",
             phases=(
-                Phase(60, 3e-3, with_atlas=False, halve_at=None),
-                Phase(70, 3e-3, with_atlas=True, atlas_rate_factor=3.0, halve_at=None),
+                Phase(20, 3e-3, with_atlas=False, halve_at=None),
+                Phase(200, 3e-3, with_atlas=True, atlas_rate_factor=2.0, halve_at=None),
             ),
-            batch_size=4,
+            batch_size=8,
             optimizer="adam",
             clip_norm=1.0,
         ),
