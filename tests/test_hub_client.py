@@ -315,7 +315,7 @@ def test_push_uploads_the_four_files_in_one_commit(net: Any, api: type[Recording
     assert calls["create_repo"] == {"repo_id": "lab/new", "private": True, "exist_ok": True}
     assert calls["upload_folder"]["files"] == set(PRESET_FILES)
     assert set(calls["upload_folder"]["allow_patterns"]) == set(PRESET_FILES)
-    assert "from_pretrained('hf://lab/new')" in calls["upload_folder"]["card"]
+    assert 'from_pretrained("hf://lab/new")' in calls["upload_folder"]["card"]
 
 
 def test_push_keeps_the_card_of_the_repository(net: Any, api: type[RecordingApi]) -> None:

@@ -59,7 +59,7 @@ def render_model_card(config: PresetConfig, metadata: PresetMetadata, source: st
         )
     sections += [
         "## Use",
-        f"```python\nimport cytokeras as ck\n\nmodel = ck.{config.class_name}.from_pretrained({source!r})\n```",
+        f"```python\nimport cytokeras as ck\n\nmodel = ck.{config.class_name}.from_pretrained({json.dumps(source)})\n```",
         "## Input and output",
         "\n".join(_input_lines(config, metadata)),
     ]
