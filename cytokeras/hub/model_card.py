@@ -59,7 +59,8 @@ def render_model_card(config: PresetConfig, metadata: PresetMetadata, source: st
         )
     sections += [
         "## Use",
-        f"```python\nimport cytokeras as ck\n\nmodel = ck.{config.class_name}.from_pretrained({json.dumps(source)})\n```",
+        "```python\nimport cytokeras as ck\n\n"
+        f"model = ck.{config.class_name}.from_pretrained({json.dumps(source)})\n```",
         "## Input and output",
         "\n".join(_input_lines(config, metadata)),
     ]
