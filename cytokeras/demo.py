@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cytokeras.analysis import Evaluation, ReportSection, evaluate, labels_on_grid, write_html
-from cytokeras.brain import Brain, Section
+from cytokeras.brain import VISUAL_AREAS, Brain, Section
 from cytokeras.hub import describe_preset
 from cytokeras.inference import Segmentation, overlay_png, segment_section, write_label_tiff
 from cytokeras.phantom import PhantomBrain
@@ -119,7 +119,7 @@ def run_training(out: Path, *, progress: bool = True) -> dict[str, Evaluation]:
         unet = AtlasUNet(
             len(brain.labels),
             MINIATURE_INPUT,
-            len(brain.atlas.names),
+            len(VISUAL_AREAS),
             pixel_size_um=PIXEL_SIZE_UM,
             widths=MINIATURE_WIDTHS,
             class_names=brain.labels.names,
