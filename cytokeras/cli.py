@@ -63,7 +63,7 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "same network from random weights.",
     )
     demo.add_argument("--out", type=Path, default=Path("cytokeras-demo"), help="folder for the results (%(default)s)")
-    demo.add_argument("--train", action="store_true", help="run the whole method in miniature (under 15 minutes)")
+    demo.add_argument("--train", action="store_true", help="run the whole method in miniature")
     demo.add_argument("--quiet", action="store_true", help="show no progress")
     demo.set_defaults(run=_demo)
 
