@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import keras
@@ -137,6 +137,20 @@ def _warmup_and_cosine(learning_rate: float, steps: int) -> Any:
 _PAPER = "Spitzer et al. 2018, section 3.1; batch size and momentum are not stated there"
 _PAPER_ABLATION = "Spitzer et al. 2018, section 4, 20k ablation"
 
+_ADAM_COSINE = PretrainingRecipe(
+    "adam-cosine",
+    "ours: scaled outputs, clipped gradients and warm-up against collapse",
+    patches=6_000,
+    pairs=8_000,
+    epochs=5,
+    optimizer="adam",
+    learning_rate=2e-3,
+    halve_every_epochs=None,
+    output_scale_mm=50.0,
+    weight_decay=1e-4,
+    clip_norm=1.0,
+)
+
 PRETRAINING_RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -151,31 +165,14 @@ PRETRAINING_RECIPES = {
             epochs=50,
             distance_weight=0.0,
         ),
-        PretrainingRecipe(
-            "adam-cosine",
-            "ours: it does not collapse where the paper's rates do (scaled outputs, clipped gradients, warm-up)",
-            patches=6_000,
-            pairs=8_000,
-            epochs=5,
-            optimizer="adam",
-            learning_rate=2e-3,
-            halve_every_epochs=None,
-            output_scale_mm=50.0,
-            weight_decay=1e-4,
-            clip_norm=1.0,
-        ),
-        PretrainingRecipe(
-            "demo",
-            "ours: adam-cosine, shortened to minutes on two cores",
+        _ADAM_COSINE,
+        replace(
+            _ADAM_COSINE,
+            name="demo",
+            source="ours: adam-cosine, shortened to minutes on two cores",
             patches=1_920,
             pairs=2_560,
             epochs=3,
-            optimizer="adam",
-            learning_rate=2e-3,
-            halve_every_epochs=None,
-            output_scale_mm=50.0,
-            weight_decay=1e-4,
-            clip_norm=1.0,
         ),
     )
 }
