@@ -1,9 +1,9 @@
 """Train the bundled presets: pre-train on one synthetic brain, fine-tune on others, score on yet another.
 
-    python examples/train_phantom_presets.py --out runs/phantom          # about 1.5 hours on two cores
+    python examples/train_phantom_presets.py --out runs/phantom          # about 2 hours on two cores
     cp -r runs/phantom/presets/* weights/
 
-A stage whose preset exists already is not run again. All data are synthetic (phantom brains).
+Pre-training has two stages: the first learns mostly places (alpha 10), the closing one distances as well. A stage whose preset exists already is not run again. All data are synthetic (phantom brains).
 """
 
 from __future__ import annotations
@@ -27,35 +27,40 @@ SIAMESE, UNET = "siamese-phantom-16um", "atlas-unet-phantom-16um"
 PRETRAINING_SEED, ANNOTATED_SEEDS, TEST_SEED = 0, (1, 2), 9
 TEST_SECTIONS_MM = (-88.0, -68.0)
 LICENCE = "Apache-2.0"
+FIRST_STAGE = "the network trained with the recipe adam-cosine on patches of the same brain"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--pretraining", default="adam-cosine", help="name of the pre-training recipe")
-    parser.add_argument("--finetuning", default="adam-cosine", help="name of the fine-tuning recipe")
     arguments = parser.parse_args()
     presets = arguments.out / "presets"
     presets.mkdir(parents=True, exist_ok=True)
+    first_stage = arguments.out / "first-stage" / SIAMESE
+    if not first_stage.exists():
+        train_siamese(first_stage, "adam-cosine")
     if not (presets / SIAMESE).exists():
-        train_siamese(presets / SIAMESE, arguments.pretraining)
+        train_siamese(presets / SIAMESE, "adam-cosine-closing", first_stage)
     if not (presets / UNET).exists():
-        train_unet(presets / UNET, presets / SIAMESE, arguments.finetuning, arguments.out / "brains")
+        train_unet(presets / UNET, presets / SIAMESE, "adam-cosine", arguments.out / "brains")
 
 
-def train_siamese(folder: Path, recipe_name: str) -> None:
+def train_siamese(folder: Path, recipe_name: str, first_stage: Path | None = None) -> None:
     """Pre-train on the unlabelled sections of one phantom and keep the result if it learned distances."""
     keras.utils.set_random_seed(0)
     recipe = pretraining_recipe(recipe_name)
     brain = ck.PhantomBrain(PRETRAINING_SEED, PIXEL_SIZE_UM)
-    net = ck.SiameseDistanceNet(
-        (132, 132, 1),
-        pixel_size_um=PIXEL_SIZE_UM,
-        widths=WIDTHS,
-        weight_decay=recipe.weight_decay,
-        output_scale_mm=recipe.output_scale_mm,
-    )
-    pretrain(net, brain, recipe, verbose=2)
+    if first_stage is None:
+        net = ck.SiameseDistanceNet(
+            (132, 132, 1),
+            pixel_size_um=PIXEL_SIZE_UM,
+            widths=WIDTHS,
+            weight_decay=recipe.weight_decay,
+            output_scale_mm=recipe.output_scale_mm,
+        )
+    else:
+        net = ck.SiameseDistanceNet.from_pretrained(first_stage)
+    pretrain(net, brain, recipe, seed=0 if first_stage is None else 1, verbose=2)
     scores = distance_scores(net, brain)
     print(scores)
     if scores.collapsed:
@@ -72,7 +77,7 @@ def train_siamese(folder: Path, recipe_name: str) -> None:
                 "license": LICENCE,
                 "synthetic": True,
             },
-            "recipe": recipe.as_dict(),
+            "recipe": recipe.as_dict() if first_stage is None else {**recipe.as_dict(), "started_from": FIRST_STAGE},
             "scores": {
                 "err_dist on held-out sections (mm)": scores.err_dist_mm,
                 "err_dist of the best constant guess (mm)": scores.constant_guess_mm,

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from cytokeras.brain import ArrayImage, Atlas, Section, SectionPlane, write_section_tiff
+from cytokeras.brain import ArrayImage, Atlas, Section, SectionImage, SectionPlane, write_section_tiff
 from cytokeras.errors import UserError
 from cytokeras.inference import plan_windows, read_label_tiff, segment_section
 from cytokeras.models import AtlasUNet
@@ -153,9 +153,10 @@ def test_array_and_file_give_equal_labels(unet, image, result, tmp_path):
     write_section_tiff(tmp_path / "s.ome.tif", image)
     of_array = segment_section(unet, image.array, pixel_size_um=16.0, progress=False).labels
     of_file = segment_section(unet, tmp_path / "s.ome.tif", progress=False).labels
-    inner = (slice(100, -100),) * 2  # away from the border: the background of an array and a file is guessed
-    np.testing.assert_array_equal(of_array[inner], result.labels[inner])
-    np.testing.assert_array_equal(of_file[inner], result.labels[inner])
+    background = SectionImage.open(tmp_path / "s.ome.tif").background  # guessed, as that of an array is
+    given = ArrayImage(image.array, 16.0, background=background)
+    np.testing.assert_array_equal(of_file, segment_section(unet, given, progress=False).labels)
+    np.testing.assert_array_equal(of_array, of_file)
 
 
 def test_without_a_plane_the_texture_alone_decides(unet, image, atlas):
@@ -191,6 +192,23 @@ def test_no_window_with_tissue_is_skipped(unet):
     pixels[100:108, 300:308] = 200  # … a piece of 0.13 mm is
     result = segment_section(unet, ArrayImage(pixels, 16.0, background=245), window=258, progress=False)
     assert 1 <= result.windows_computed <= 4
+
+
+def test_glass_is_background_whatever_the_network_says(unet):
+    pixels = np.full((300, 300), 245, np.uint8)
+    pixels[100:200, 100:200] = 120
+    pixels[140:160, 140:160] = 245  # a hole of 0.32 mm
+    image = ArrayImage(pixels, 16.0, background=245)
+    result = segment_section(unet, image, probabilities=True, progress=False)
+    by_network = segment_section(unet, ArrayImage(pixels, 16.0, background=0), progress=False)
+    rows, columns = np.ix_(result.grid.rows_px, result.grid.columns_px)
+    inside = (abs(rows - 149.5) < 52) & (abs(columns - 149.5) < 52)  # a cell next to tissue is not empty
+    glass = ~inside | (abs(rows - 149.5) < 8) & (abs(columns - 149.5) < 8)
+    assert by_network.labels[glass].any()  # the untrained network calls it something else
+    assert not result.labels[glass].any()
+    assert (result.probabilities[glass] == [1, 0, 0, 0]).all()
+    tissue = (abs(rows - 149.5) < 48) & (abs(columns - 149.5) < 48) & (abs(rows - 149.5) > 12)
+    assert result.labels[tissue].any()
 
 
 def test_image_smaller_than_a_patch_is_refused_with_sizes(unet):

@@ -168,6 +168,15 @@ PRETRAINING_RECIPES = {
         _ADAM_COSINE,
         replace(
             _ADAM_COSINE,
+            name="adam-cosine-closing",
+            source="ours: goes on from adam-cosine with more patches and coordinates that weigh as much as distances",
+            patches=16_000,
+            pairs=40_000,
+            epochs=1,
+            alpha=1.0,
+        ),
+        replace(
+            _ADAM_COSINE,
             name="demo",
             source="ours: adam-cosine, shortened to minutes on two cores",
             patches=1_920,
