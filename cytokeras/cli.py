@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_segment(commands)
     _add_check(commands)
+    _add_sample(commands)
     _add_presets(commands)
     return parser
 
@@ -131,11 +132,58 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _check(arguments: argparse.Namespace) -> int:
     from cytokeras.brain import check_brain
 
-    problems = check_brain(arguments.folder)
-    for problem in problems:
-        print(problem)
-    print(f"{arguments.folder}: {len(problems)} problems" if problems else f"{arguments.folder}: nothing is wrong")
+    lines = check_brain(arguments.folder, progress=True)
+    for line in lines:
+        print(line)
+    warnings = sum(line.startswith("warning: ") for line in lines)
+    problems = len(lines) - warnings
+    noted = f" ({warnings} warnings)" if warnings else ""
+    print(f"{arguments.folder}: {f'{problems} problems' if problems else 'nothing is wrong'}{noted}")
     return int(bool(problems))
+
+
+def _add_sample(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sample = commands.add_parser(
+        "sample",
+        help="draw patch centres and pairs with their distance along the cortex",
+        description="Draw places in the centre of the cortex and pairs of them, measure the distance of each pair "
+        "along the surface, and write both as tables: FOLDER/locations.csv and FOLDER/pairs.csv. Places that are "
+        "there already are kept, so that an interrupted command goes on with the pairs.",
+    )
+    sample.add_argument("brain", type=Path, help="folder with brain.json and sections.csv")
+    sample.add_argument("--patches", type=int, required=True, help="number of places")
+    sample.add_argument("--pairs", type=int, required=True, help="number of pairs, at least half as many")
+    sample.add_argument("--out", type=Path, required=True, help="folder for the two tables")
+    sample.add_argument("--split", choices=("train", "test"), default="train", help="sections used (%(default)s)")
+    sample.add_argument("--seed", type=int, default=0, help="equal seeds give equal tables (%(default)s)")
+    sample.add_argument("--workers", type=int, help="threads; default: one a core")
+    sample.add_argument("--quiet", action="store_true", help="show no progress")
+    sample.set_defaults(run=_sample)
+
+
+def _sample(arguments: argparse.Namespace) -> None:
+    import numpy as np
+
+    from cytokeras.brain import Brain
+    from cytokeras.sampling import write_samples
+
+    brain = Brain.open(arguments.brain)
+    pairs = write_samples(
+        brain,
+        create_folder(arguments.out),
+        patches=arguments.patches,
+        pairs=arguments.pairs,
+        split=arguments.split,
+        seed=arguments.seed,
+        workers=arguments.workers,
+        progress=not arguments.quiet,
+    )
+    distance = pairs.distance_mm
+    print(f"places  {arguments.out / 'locations.csv'}  ({len(pairs.locations)} on {arguments.split} sections)")
+    print(
+        f"pairs   {arguments.out / 'pairs.csv'}  ({len(pairs)}; distance along the cortex {distance.min():.1f} to "
+        f"{distance.max():.1f} mm, median {np.median(distance):.1f} mm)"
+    )
 
 
 def _add_presets(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -3,7 +3,8 @@
     python examples/train_phantom_presets.py --out runs/phantom          # about 2 hours on two cores
     cp -r runs/phantom/presets/* weights/
 
-Pre-training has two stages: the first learns mostly places (alpha 10), the closing one distances as well. A stage whose preset exists already is not run again. All data are synthetic (phantom brains).
+Pre-training has two stages: the first learns mostly places (alpha 10), the closing one distances as well. A stage
+whose preset exists already is not run again. All data are synthetic (phantom brains).
 """
 
 from __future__ import annotations

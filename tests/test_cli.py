@@ -9,6 +9,7 @@ from PIL import Image
 
 from cytokeras.brain.labels import VISUAL_SCHEME
 from cytokeras.cli import main
+from cytokeras.phantom import PhantomBrain
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +22,13 @@ def preset(tmp_path_factory):
         16, (258, 258, 1), 13, pixel_size_um=16.0, widths=(2, 2, 2, 2, 2, 2), class_names=VISUAL_SCHEME.names
     )
     unet.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def brain_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "brain"
+    PhantomBrain(5, 20.0, [-90.0], hemispheres=["left"]).save(folder, progress=False)
     return folder
 
 
@@ -136,6 +144,21 @@ def test_output_folder_that_cannot_be_made(section, preset, capsys):
 def test_check_counts_problems(tmp_path, capsys):
     assert main(["check", str(tmp_path)]) == 1
     assert "brain.json" in capsys.readouterr().out
+
+
+def test_sample_writes_tables_and_refuses_other_settings(brain_folder, tmp_path, capsys):
+    arguments = ["sample", str(brain_folder), "--patches", "30", "--out", str(tmp_path / "tables"), "--quiet"]
+    assert main([*arguments, "--pairs", "40"]) == 0
+    printed = capsys.readouterr().out
+    assert "(30 on train sections)" in printed and "(40; distance along the cortex" in printed
+    header = (tmp_path / "tables" / "locations.csv").read_text().splitlines()[0]
+    assert "row_px" in header and "obliqueness_deg" in header and "curvature_per_mm" in header
+    assert "pairs 40 (now 41)" in fails(capsys, *arguments, "--pairs", 41)
+
+
+def test_check_of_a_sound_brain(brain_folder, capsys):
+    assert main(["check", str(brain_folder)]) == 0
+    assert "nothing is wrong" in capsys.readouterr().out
 
 
 def test_presets_lists_the_bundled_ones(capsys):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from _balls import BALL, RADIUS, brain, section
@@ -8,8 +10,11 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.special import zeta
 
+from cytokeras.brain.labels import VISUAL_SCHEME
+from cytokeras.brain.section import Section
 from cytokeras.errors import UserError
-from cytokeras.sampling import CortexLocations, CortexPairs, sample_cortex, sample_pairs
+from cytokeras.phantom import PhantomBrain
+from cytokeras.sampling import CortexLocations, CortexPairs, sample_cortex, sample_pairs, write_samples
 from cytokeras.sampling._degree_graph import power_law_degrees, random_simple_graph
 
 COMMON = brain(section(0.0), section(5.0, "test"), section(12.0))
@@ -279,3 +284,42 @@ def test_pairs_need_the_surfaces_of_their_places():
 def test_exponent_must_exceed_one():
     with pytest.raises(UserError, match="exponent must be above 1"):
         sample_pairs(COMMON, one_side(6), 6, exponent=1.0)
+
+
+def test_samples_are_written_once_and_read_again(tmp_path):
+    folder_brain = brain(section(-3.0), section(4.0))
+    first = write_samples(folder_brain, tmp_path, patches=40, pairs=50, seed=3)
+    drawn = sample_pairs(folder_brain, sample_cortex(folder_brain, 40, seed=3), 50, seed=3)
+    np.testing.assert_array_equal(first.distance_mm, drawn.distance_mm)
+    stamp = (tmp_path / "locations.csv").stat().st_mtime_ns
+    (tmp_path / "pairs.csv").unlink()  # as if interrupted
+    again = write_samples(folder_brain, tmp_path, patches=40, pairs=50, seed=3)
+    np.testing.assert_array_equal(again.distance_mm, first.distance_mm)
+    assert (tmp_path / "locations.csv").stat().st_mtime_ns == stamp
+    with pytest.raises(UserError, match=r"other settings: seed 3 \(now 4\); choose"):
+        write_samples(folder_brain, tmp_path, patches=40, pairs=50, seed=4)
+
+
+def test_samples_of_unknown_settings_are_not_taken(tmp_path):
+    (tmp_path / "locations.csv").write_text("section\n")
+    with pytest.raises(UserError, match=r"holds locations\.csv but no sample\.json"):
+        write_samples(brain(section(-3.0)), tmp_path, patches=4, pairs=4)
+
+
+@given(seed=st.integers(0, 1000), y_mm=st.floats(-95.0, -55.0))
+@settings(max_examples=3)
+def test_no_place_of_a_phantom_lies_outside_the_cortex_too_oblique_or_held_out(seed, y_mm):
+    phantom = PhantomBrain(seed, 20.0, [y_mm, y_mm + 3.0], hemispheres=["left"])
+    sections = [
+        Section(each.id, each.image, each.plane, each.labels, split)
+        for each, split in zip(phantom.sections, ("train", "test"), strict=True)
+    ]
+    mixed = SimpleNamespace(name="mixed", sections=sections, surfaces=phantom.surfaces)
+    table = sample_cortex(mixed, 200, seed=seed)
+    assert set(table.section.tolist()) == {0}
+    assert table.obliqueness_deg.max() <= 45.0
+    labels = sections[0].labels
+    found = np.array(
+        [labels.read(round(r), round(c), 1, 1)[0, 0] for r, c in zip(table.row, table.column, strict=True)]
+    )
+    assert np.all(found >= VISUAL_SCHEME.names.index("other cortex"))

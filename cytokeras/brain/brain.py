@@ -13,7 +13,7 @@ from cytokeras.brain.labels import ImageLabels, LabelScheme, PolygonLabels, Sect
 from cytokeras.brain.section import Section
 from cytokeras.brain.section_images import SectionImage
 from cytokeras.errors import UserError, nearest_name_hint
-from cytokeras.surfaces import Hemisphere, Mesh
+from cytokeras.surfaces import Hemisphere, Mesh, hemisphere_faults
 
 
 class Brain:
@@ -166,7 +166,11 @@ def lazy_hemisphere(content: BrainFolder, side: str) -> Lazy[Hemisphere]:
 
     def load() -> Hemisphere:
         meshes = {kind: Mesh.read(path) for kind, path in content.surfaces[side].items()}
-        return Hemisphere(side, **meshes)
+        hemisphere = Hemisphere(side, **meshes)
+        errors = [fault.message for fault in hemisphere_faults(hemisphere) if fault.severity == "error"]
+        if errors:
+            raise UserError("; ".join(errors))
+        return hemisphere
 
     return Lazy(load, f"{content.json_path}, surfaces.{side}")
 

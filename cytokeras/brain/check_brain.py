@@ -15,7 +15,7 @@ from cytokeras.brain.brain import lazy_atlas, lazy_hemisphere, lazy_section
 from cytokeras.brain.labels import UNLABELLED, ImageLabels
 from cytokeras.brain.section import Section
 from cytokeras.errors import UserError
-from cytokeras.surfaces import Hemisphere
+from cytokeras.surfaces import Hemisphere, hemisphere_faults
 
 # The plane's affine may hold the correction of shrinkage (BigBrain: 1.245 along a line) or the scaling to a
 # reference space; a slip of units or of a pyramid level is a factor of two at least.
@@ -35,7 +35,7 @@ def check_brain(folder: str | os.PathLike[str], progress: bool = False) -> list[
         progress: Show progress on standard error.
 
     Returns:
-        The problems; empty where there are none.
+        The problems; empty where there are none. What can be worked with begins with ``warning:``.
     """
     content = read_brain_folder(folder)
     problems = list(content.problems)
@@ -45,6 +45,11 @@ def check_brain(folder: str | os.PathLike[str], progress: bool = False) -> list[
             hemispheres.append(lazy_hemisphere(content, side).get())
         except UserError as error:
             problems.append(str(error))
+            continue
+        where = f"{content.json_path}, surfaces.{side}"
+        for fault in hemisphere_faults(hemispheres[-1]):
+            warning = "warning: " if fault.severity == "warning" else ""
+            problems.append(f"{warning}{where}, {fault.message}")
     try:
         lazy_atlas(content).get()
     except UserError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cytokeras.sampling.cortex_locations import CortexLocations, sample_cortex
 from cytokeras.sampling.labelled_centres import Centres, LabelledCentres
 from cytokeras.sampling.pairs import CortexPairs, sample_pairs
+from cytokeras.sampling.sample_tables import write_samples
 
 __all__ = [
     "Centres",
@@ -13,4 +14,5 @@ __all__ = [
     "LabelledCentres",
     "sample_cortex",
     "sample_pairs",
+    "write_samples",
 ]

@@ -115,7 +115,7 @@ def sample_pairs(
         count: Number of pairs P, at least half the number of places of each hemisphere.
         seed: Seed or generator; equal seeds give equal pairs.
         exponent: Exponent of the zeta law of the degrees, above 1.
-        workers: Processes that measure distances, see `GeodesicSolver.pair_distances`.
+        workers: Threads that measure distances, see `GeodesicSolver.pair_distances`.
         progress: Show progress on standard error.
 
     Returns:

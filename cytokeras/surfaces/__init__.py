@@ -6,6 +6,7 @@ from cytokeras.surfaces.geodesics import GeodesicSolver
 from cytokeras.surfaces.hemisphere import Hemisphere
 from cytokeras.surfaces.mesh import Mesh, PlaneSection
 from cytokeras.surfaces.mesh_io import read_mesh, write_mesh
+from cytokeras.surfaces.surface_checks import SurfaceFault, hemisphere_faults, mesh_faults
 from cytokeras.surfaces.surface_points import SurfacePoints
 
 __all__ = [
@@ -13,7 +14,10 @@ __all__ = [
     "Hemisphere",
     "Mesh",
     "PlaneSection",
+    "SurfaceFault",
     "SurfacePoints",
+    "hemisphere_faults",
+    "mesh_faults",
     "read_mesh",
     "write_mesh",
 ]

@@ -1,35 +1,27 @@
-"""Distances of many pairs with few single-source runs, in this process or in several.
-
-The workers are plain Python processes that read arrays from a folder: scipy's Dijkstra holds the interpreter
-lock, so threads gain nothing, and multiprocessing would ask every user's script for a ``__main__`` guard and
-import whatever that script imports.
-"""
+"""Distances of many pairs with few searches, on all cores."""
 
 from __future__ import annotations
 
 import heapq
 import os
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import dijkstra
 
 from cytokeras._progress import progress
+from cytokeras.surfaces._link_graph import LinkGraph
+from cytokeras.surfaces._shortest_paths import shortest_paths
 from cytokeras.surfaces._unfolding import PointLinks
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_BATCH_BYTES = 16 * 2**20  # one batch of distance rows, float64
-_CHUNKS_PER_WORKER = 4  # several even out the load …
-_CHUNK_SOURCES = 200  # … but each starts a process (0.5 to 1 s), which small ones would not be worth
+_CHUNK = 64  # searches a thread does at a time: about a second on a large mesh
+_LANDMARKS = 12
+_SOURCES_WORTH_LANDMARKS = 10 * _LANDMARKS
+_FEW_TARGETS = 8  # of one source: searches towards one at a time then take less than one everywhere
 
 
 def choose_sources(first: Ints, second: Ints, count: int) -> NDArray[np.bool_]:
@@ -68,86 +60,79 @@ def choose_sources(first: Ints, second: Ints, count: int) -> NDArray[np.bool_]:
     return first_is_source
 
 
-def distance_rows(graph: csr_array, sources: PointLinks) -> Iterator[tuple[slice, Floats]]:
-    """Yield (rows of ``sources``, their distances to all vertices (rows, V) float64 mm), batch by batch."""
-    count = graph.shape[0]
-    batch = max(1, _BATCH_BYTES // (8 * count))
-    for start in range(0, len(sources), batch):
-        rows = slice(start, min(start + batch, len(sources)))
-        extended = _with_sources(graph, sources[rows])
-        nodes = np.arange(count, extended.shape[0])
-        yield rows, dijkstra(extended, directed=True, indices=nodes)[:, :count]
+def all_distances(graph: LinkGraph, sources: PointLinks, workers: int | None = None) -> NDArray[np.float32]:
+    """Return the distances (S, V) mm from each source to all nodes, infinite between components."""
+    result = np.empty((len(sources), graph.count), np.float32)
+    nowhere = (np.empty((0, 1), np.int32), np.empty((0, 1)))
+    no_marks = np.empty((graph.count, 0), np.float32), np.empty(0, np.float32)
 
+    def search(rows: range) -> None:
+        distances = np.empty(graph.count)
+        for row in rows:
+            source = sources.nodes[row], sources.lengths[row]
+            shortest_paths(graph.arrays, source, nowhere, *no_marks, distances, np.empty(0))
+            result[row] = distances
 
-def _with_sources(graph: csr_array, sources: PointLinks) -> csr_array:
-    """Append one node a source, with one-way links to the vertices around it."""
-    exists = np.isfinite(sources.lengths)
-    size = graph.shape[0] + len(sources)
-    ends = graph.indptr[-1] + np.cumsum(exists.sum(axis=1))
-    data = np.concatenate([graph.data, sources.lengths[exists]])
-    indices = np.concatenate([graph.indices, sources.nodes[exists].astype(graph.indices.dtype)])
-    indptr = np.concatenate([graph.indptr, ends.astype(graph.indptr.dtype)])
-    return csr_array((data, indices, indptr), shape=(size, size))
+    for _ in _in_threads(search, len(sources), workers):
+        pass
+    return result
 
 
 def run_pairs(
-    graph: csr_array, sources: PointLinks, source_of: Ints, targets: PointLinks, *, workers: int, show: bool
+    graph: LinkGraph, sources: PointLinks, source_of: Ints, targets: PointLinks, *, workers: int | None, show: bool
 ) -> Floats:
     """Return the distance of each pair through the graph, (N,) float64 mm, infinite between components.
 
     Args:
-        graph: (V, V) symmetric lengths.
+        graph: The links of the mesh.
         sources: (S, K) links of the distinct sources.
         source_of: (N,) ascending index into ``sources``.
         targets: (N, K) links of the targets.
-        workers: Number of processes; 1 stays in this one.
-        show: Show progress, counted in sources.
+        workers: Number of threads; None: one a core.
+        show: Show progress, counted in parts of 64 sources.
     """
-    if workers <= 1 or len(sources) < 2 * workers:
-        return run_here(graph, sources, source_of, targets, show)
-    wanted = min(workers * _CHUNKS_PER_WORKER, len(sources) // _CHUNK_SOURCES)
-    chunks = np.array_split(np.arange(len(sources)), max(workers, wanted))
     result = np.empty(len(source_of))
-    with tempfile.TemporaryDirectory(prefix="cytokeras-") as name:
-        folder = Path(name)
-        shared = {"data": graph.data, "indices": graph.indices, "indptr": graph.indptr}
-        for key, array in shared.items():
-            np.save(folder / f"{key}.npy", array)
-        slices = []
-        for number, chunk in enumerate(chunks):
-            rows = slice(*np.searchsorted(source_of, [chunk[0], chunk[-1] + 1]))
-            np.savez(
-                folder / f"chunk{number}.npz",
-                source_nodes=sources.nodes[chunk],
-                source_lengths=sources.lengths[chunk],
-                source_of=source_of[rows] - chunk[0],
-                target_nodes=targets.nodes[rows],
-                target_lengths=targets.lengths[rows],
-            )
-            slices.append(rows)
-        with ThreadPoolExecutor(workers) as pool:
-            finished = pool.map(lambda number: _run_process(folder, number), range(len(chunks)))
-            for number in progress(finished, "geodesic distances, parts", len(chunks), show):
-                result[slices[number]] = np.load(folder / f"result{number}.npy", allow_pickle=False)
+    bounds = np.searchsorted(source_of, np.arange(len(sources) + 1))
+    marks = _landmark_distances(graph, sources, workers)
+
+    def search(rows: range) -> None:
+        distances = np.empty(graph.count)
+        for row in rows:
+            pairs = range(bounds[row], bounds[row + 1])
+            directed = marks.shape[1] > 0 and len(pairs) <= _FEW_TARGETS
+            for goal in (slice(n, n + 1) for n in pairs) if directed else [slice(pairs.start, pairs.stop)]:
+                targets_here = targets.nodes[goal], targets.lengths[goal]
+                used = marks if directed else marks[:, :0]
+                target_marks = (used[targets_here[0][0]] + targets_here[1][0, :, None]).min(axis=0).astype(np.float32)
+                source = sources.nodes[row], sources.lengths[row]
+                shortest_paths(graph.arrays, source, targets_here, used, target_marks, distances, result[goal])
+
+    parts = -(-len(sources) // _CHUNK)
+    for _ in progress(_in_threads(search, len(sources), workers), "geodesic distances, parts", parts, show):
+        pass
     return result
 
 
-def run_here(graph: csr_array, sources: PointLinks, source_of: Ints, targets: PointLinks, show: bool) -> Floats:
-    """Do what `run_pairs` does, in this process."""
-    result = np.empty(len(source_of))
-    batches = distance_rows(graph, sources)
-    total = -(-len(sources) // max(1, _BATCH_BYTES // (8 * graph.shape[0])))
-    for rows, distances in progress(batches, "geodesic distances, batches", total, show):
-        pairs = slice(*np.searchsorted(source_of, [rows.start, rows.stop]))
-        line = source_of[pairs, None] - rows.start
-        result[pairs] = (distances[line, targets.nodes[pairs]] + targets.lengths[pairs]).min(axis=1)
-    return result
+def _landmark_distances(graph: LinkGraph, sources: PointLinks, workers: int | None) -> NDArray[np.float32]:
+    """Return the distances (V, L) mm from landmarks far from each other; L = 0 where they would not pay.
+
+    They lie on the part of the mesh that the first source lies on. On other parts, from which no way leads to any
+    target on this one, it does not matter what is said: 0.
+    """
+    if len(sources) < _SOURCES_WORTH_LANDMARKS:
+        return np.empty((graph.count, 0), np.float32)
+    marks = np.zeros((graph.count, _LANDMARKS), np.float32)
+    nearest = all_distances(graph, sources[:1], workers)[0]
+    for column in range(_LANDMARKS):
+        furthest = np.where(np.isfinite(nearest), nearest, -1).argmax()
+        distances = all_distances(graph, PointLinks(np.full((1, 1), furthest, np.int32), np.zeros((1, 1))), workers)[0]
+        marks[:, column] = np.where(np.isfinite(distances), distances, 0.0)
+        nearest = distances if column == 0 else np.minimum(nearest, distances)
+    return marks
 
 
-def _run_process(folder: Path, number: int) -> int:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    command = [sys.executable, "-m", "cytokeras.surfaces._pair_worker", str(folder), str(number)]
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if finished.returncode != 0:
-        raise RuntimeError(f"geodesic worker failed with status {finished.returncode}: {finished.stderr}")
-    return number
+def _in_threads(search: Callable[[range], None], count: int, workers: int | None) -> Iterator[None]:
+    """Call ``search`` with parts of 0 … ``count`` - 1 from several threads; it works without the interpreter lock."""
+    parts = [range(first, min(first + _CHUNK, count)) for first in range(0, count, _CHUNK)]
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        yield from pool.map(search, parts)

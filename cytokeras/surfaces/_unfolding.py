@@ -1,4 +1,4 @@
-"""Straight lines over one side of a triangle mesh, with the two triangles folded flat."""
+"""Straight lines over strips of triangles, folded flat."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cytokeras.surfaces import _unfolding_kernels as kernels
 from cytokeras.surfaces.mesh import Mesh
 from cytokeras.surfaces.surface_points import SurfacePoints
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+# Triangles of a strip beyond the first. Mean error on fsaverage5 (pial) with 1, 2, 3, 4: see benchmarks/RESULTS.md.
+STRIP = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,11 +23,11 @@ class PointLinks:
     """Straight ways from each point to vertices near it.
 
     Args:
-        nodes: (N, K) int64 vertex indices.
+        nodes: (N, K) int32 vertex indices.
         lengths: (N, K) float64 mm; infinite where a link does not exist (its node is 0 then).
     """
 
-    nodes: Ints
+    nodes: NDArray[np.int32]
     lengths: Floats
 
     def __getitem__(self, index: slice | Ints) -> PointLinks:
@@ -34,84 +38,66 @@ class PointLinks:
 
 
 class Unfolding:
-    """What lies beyond each side of each face, laid into the plane of that face.
+    """Straight lines from one place of a mesh to another over at most ``STRIP`` + 1 triangles.
 
-    Side k of a face joins its corners k and k + 1. Its frame has the origin in corner k and x along the side;
-    the face lies at y >= 0 and the neighbour, folded flat, at y <= 0. Where more than two faces meet,
-    each sees the next one only (faces in a ring), so that every link still is a way on the surface.
+    Where more than two faces meet at a side, each sees the next one only (faces in a ring), so that every line
+    still is a way on the surface.
     """
 
     def __init__(self, mesh: Mesh) -> None:
         self.mesh = mesh
         corners = mesh.vertices[mesh.faces]
         side = np.roll(corners, -1, axis=1) - corners
-        self.side_lengths = np.linalg.norm(side, axis=2)  # (F, 3) mm
-        lengths = self.side_lengths[..., None]
-        self._origins = corners
-        self._directions = np.divide(side, lengths, out=np.zeros_like(side), where=lengths > 0)
-        opposite_side = _next_on_edge(mesh.face_edges)  # (F, 3) index into flattened sides, -1 on a rim
-        self.neighbours = np.where(opposite_side >= 0, opposite_side // 3, -1)
-        apex_corner = opposite_side // 3 * 3 + (opposite_side % 3 + 2) % 3
-        self.apexes = np.where(opposite_side >= 0, mesh.faces.ravel()[apex_corner], 0).astype(np.int64)
-        apex_x, apex_y = self._in_frames(mesh.vertices[self.apexes], slice(None))
-        self._apex_x = np.where(opposite_side >= 0, apex_x, np.nan)  # NaN makes every comparison fail
-        self._apex_y = np.where(opposite_side >= 0, apex_y, np.nan)
+        length = np.linalg.norm(side, axis=2)
+        to_third = np.roll(corners, -2, axis=1) - corners
+        square = np.einsum("fsd,fsd->fs", side, side)
+        feet = np.divide(np.einsum("fsd,fsd->fs", to_third, side), square, out=np.zeros_like(square), where=square > 0)
+        heights = np.linalg.norm(to_third - feet[..., None] * side, axis=2)
+        self._shape = (
+            np.ascontiguousarray(mesh.faces, np.int32),
+            _next_on_edge(mesh.face_edges),
+            feet,
+            heights,
+            length,
+        )
 
-    def apex_links(self) -> tuple[Ints, Floats]:
-        """Return vertex pairs (L, 2) opposite each other over a side and their straight distance (L,) mm."""
-        own = np.roll(self.mesh.faces, -2, axis=1).astype(np.int64)  # the corner opposite side k
-        own_x, own_y = self._in_frames(self.mesh.vertices[own], slice(None))
-        length = self._straight(own_x, own_y, self._apex_x, self._apex_y, self.side_lengths)
-        valid = np.isfinite(length) & (own != self.apexes)
-        pairs = np.sort(np.stack([own[valid], self.apexes[valid]], axis=1), axis=1)
-        return pairs, length[valid]
+    def vertex_links(self) -> tuple[Ints, Floats]:
+        """Return pairs of vertices (L, 2) that see each other over a strip and their distance (L,) mm."""
+        nothing = np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0)
+        counts = kernels.corner_links(self._shape, STRIP, *nothing)
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        seen, mm = np.empty(starts[-1], np.int32), np.empty(starts[-1])
+        kernels.corner_links(self._shape, STRIP, starts, seen, mm)
+        own = np.repeat(self.mesh.faces.ravel(), counts)
+        pairs = np.stack([np.minimum(own, seen), np.maximum(own, seen)], axis=1).astype(np.int64)
+        other = own != seen  # around a sharp tip a vertex sees itself
+        return pairs[other], mm[other]
 
     def point_links(self, points: SurfacePoints) -> PointLinks:
-        """Link points to the corners of their face and, over each side, to the corner opposite.
-
-        Returns:
-            Links with K = 6.
-        """
-        faces = points.faces
+        """Link points to the corners of their faces and to all they see over a strip."""
         positions = points.positions(self.mesh)
-        corners = self.mesh.faces[faces].astype(np.int64)
+        corners = self.mesh.faces[points.faces]
         to_corners = np.linalg.norm(self.mesh.vertices[corners] - positions[:, None], axis=2)
-        x, y = self._in_frames(np.repeat(positions[:, None], 3, axis=1), faces)
-        over = self._straight(x, y, self._apex_x[faces], self._apex_y[faces], self.side_lengths[faces])
-        nodes = np.where(np.isfinite(over), self.apexes[faces], 0)
-        return PointLinks(np.concatenate([corners, nodes], axis=1), np.concatenate([to_corners, over], axis=1))
+        most = 2**STRIP - 1  # every triangle of a strip may split a cone in two
+        nodes = np.zeros((len(points), 3, most), np.int32)
+        lengths = np.full(nodes.shape, np.inf)
+        kernels.point_links(self._shape, STRIP, points.faces, points.barycentric, nodes, lengths)
+        count = len(points)
+        nodes = np.concatenate([corners, nodes.reshape(count, 3 * most)], axis=1)
+        lengths = np.concatenate([to_corners, lengths.reshape(count, 3 * most)], axis=1)
+        # most links do not exist: those that do come first, and the columns that hold none are cut off
+        order = np.argsort(lengths, axis=1)
+        width = int(np.isfinite(lengths).sum(axis=1).max(initial=0))
+        order = order[:, :width]
+        return PointLinks(np.take_along_axis(nodes, order, axis=1), np.take_along_axis(lengths, order, axis=1))
 
     def direct_distances(self, points_a: SurfacePoints, points_b: SurfacePoints) -> Floats:
-        """Return straight distances (N,) mm within one face or over one side; infinite elsewhere."""
-        a, b = points_a.positions(self.mesh), points_b.positions(self.mesh)
-        faces, others = points_a.faces, points_b.faces
-        same = faces == others
-        distance = np.where(same, np.linalg.norm(a - b, axis=1), np.inf)
-        for side in range(3):
-            rows = np.flatnonzero((self.neighbours[faces, side] == others) & ~same)
-            near = faces[rows], np.full(len(rows), side)
-            x, y = self._in_frames(a[rows], near)
-            other_x, other_y = self._in_frames(b[rows], near)
-            over = self._straight(x, y, other_x, other_y, self.side_lengths[near])
-            distance[rows] = np.minimum(distance[rows], over)
-        return distance
-
-    def _in_frames(self, points: Floats, sides: slice | Ints | tuple[Ints, Ints]) -> tuple[Floats, Floats]:
-        """Return x along the side and the distance y >= 0 from its line, for points (..., 3) mm."""
-        offset = points - self._origins[sides]
-        direction = self._directions[sides]
-        x = np.einsum("...d,...d->...", offset, direction)
-        y = np.linalg.norm(offset - x[..., None] * direction, axis=-1)
-        return x, y
-
-    @staticmethod
-    def _straight(x: Floats, y: Floats, other_x: Floats, other_y: Floats, length: Floats) -> Floats:
-        """Return the distance from (x, y) to (other_x, -other_y), infinite where it misses the side."""
-        height = y + other_y
-        share = np.divide(y, height, out=np.zeros_like(y), where=height > 0)
-        crossing = x + (other_x - x) * share
-        hits = (crossing >= 0) & (crossing <= length)
-        return np.where(hits, np.hypot(other_x - x, height), np.inf)
+        """Return straight distances (N,) mm within one face or over a strip; infinite elsewhere."""
+        over = kernels.straight_distances(
+            self._shape, STRIP, points_a.faces, points_a.barycentric, points_b.faces, points_b.barycentric
+        )
+        inside = np.linalg.norm(points_a.positions(self.mesh) - points_b.positions(self.mesh), axis=1)
+        return np.where(points_a.faces == points_b.faces, inside, over)
 
 
 def _next_on_edge(face_edges: Ints) -> Ints:

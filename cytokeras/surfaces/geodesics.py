@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from cytokeras.errors import UserError
-from cytokeras.surfaces._pair_runs import choose_sources, distance_rows, run_pairs
+from cytokeras.surfaces._link_graph import LinkGraph
+from cytokeras.surfaces._pair_runs import all_distances, choose_sources, run_pairs
 from cytokeras.surfaces._unfolding import PointLinks, Unfolding
 from cytokeras.surfaces.mesh import Mesh
 from cytokeras.surfaces.surface_points import SurfacePoints
@@ -21,10 +21,10 @@ Ints = NDArray[np.int64]
 class GeodesicSolver:
     """Shortest distances along a mesh, in mm.
 
-    Dijkstra on the mesh edges plus one straight link across each pair of neighbouring faces, folded flat
-    (where the line stays inside the two). Every path lies on the surface, so distances are never too short;
-    on fsaverage5 (pial) they are 2.9 % too long on average, against 10.3 % on the edges alone. Works on
-    open, disconnected and non-manifold meshes; between parts that do not touch the distance is infinite.
+    Dijkstra on the mesh edges plus straight links between vertices that see each other over a strip of up to five
+    faces, folded flat. Every path lies on the surface, so distances are never too short; on fsaverage5 (pial) they
+    are 0.8 % too long on average, against 10.9 % on the edges alone (``benchmarks/RESULTS.md``). Works on open,
+    disconnected and non-manifold meshes; between parts that do not touch the distance is infinite.
 
     Args:
         mesh: The surface, usually ``hemisphere.mid``.
@@ -38,7 +38,7 @@ class GeodesicSolver:
     def __init__(self, mesh: Mesh) -> None:
         self.mesh = mesh
         self._unfolding = Unfolding(mesh)
-        self._graph = _build_graph(mesh, self._unfolding)
+        self._graph = LinkGraph.of_mesh(mesh, self._unfolding)
 
     def distances(self, sources: SurfacePoints | Sequence[int] | NDArray[np.integer]) -> NDArray[np.float32]:
         """Return the distances from each source to all vertices.
@@ -52,11 +52,7 @@ class GeodesicSolver:
         Raises:
             UserError: A vertex or face does not exist on the mesh.
         """
-        links = self._source_links(sources)
-        result = np.empty((len(links), len(self.mesh.vertices)), np.float32)
-        for rows, distances in distance_rows(self._graph, links):
-            result[rows] = distances
-        return result
+        return all_distances(self._graph, self._source_links(sources))
 
     def pair_distances(
         self,
@@ -68,14 +64,14 @@ class GeodesicSolver:
     ) -> Floats:
         """Return the distance of each pair (``points_a[n]``, ``points_b[n]``).
 
-        One run serves all pairs of a point, and the points that runs start from are chosen so that few are
-        needed. Memory is bounded: no more than 16 MiB of distances exist at a time in each process.
+        One search serves all pairs of a point, and the points that searches start from are chosen so that few are
+        needed; each goes only as far as its targets. Memory: the mesh's links, and a few arrays as long as the
+        mesh in each thread.
 
         Args:
             points_a: N points.
             points_b: N points.
-            workers: Number of processes; None or 1: this one. A run takes about 3 ms on 10,000 vertices and
-                0.1 s on 164,000, and starting a process about 0.5 s, so workers pay for long tables.
+            workers: Number of threads; None: one a core. The result does not depend on it.
             progress: Show progress on standard error.
 
         Returns:
@@ -107,7 +103,7 @@ class GeodesicSolver:
             self._unfolding.point_links(points[chosen]),
             source_of.astype(np.int64),
             self._unfolding.point_links(points[target[order]]),
-            workers=workers or 1,
+            workers=workers,
             show=progress,
         )
         rows = open_pairs[order]
@@ -130,25 +126,8 @@ class GeodesicSolver:
             raise UserError(
                 f"distances: vertex indices must lie in 0 … {count - 1}. Received: {vertices.min()} … {vertices.max()}"
             )
-        nodes = vertices.astype(np.int64)[:, None]
+        nodes = vertices.astype(np.int32)[:, None]
         return PointLinks(nodes, np.zeros(nodes.shape))
-
-
-def _build_graph(mesh: Mesh, unfolding: Unfolding) -> csr_array:
-    """Return the symmetric (V, V) lengths of edges and unfolded links; of doubles, the shortest."""
-    edges = mesh.edges
-    lengths = np.linalg.norm(mesh.vertices[edges[:, 0]] - mesh.vertices[edges[:, 1]], axis=1)
-    link_pairs, link_lengths = unfolding.apex_links()
-    pairs = np.concatenate([edges, link_pairs])
-    lengths = np.concatenate([lengths, link_lengths])
-    # csr_array would add doubles up: only the shortest of each pair of vertices may stay
-    order = np.lexsort((lengths, pairs[:, 1], pairs[:, 0]))
-    pairs, lengths = pairs[order], lengths[order]
-    kept = np.r_[True, np.any(pairs[1:] != pairs[:-1], axis=1)]
-    (a, b), lengths = pairs[kept].T, lengths[kept]
-    count = len(mesh.vertices)
-    rows, columns = np.concatenate([a, b]), np.concatenate([b, a])
-    return csr_array((np.concatenate([lengths, lengths]), (rows, columns)), shape=(count, count))
 
 
 def _distinct(points_a: SurfacePoints, points_b: SurfacePoints) -> tuple[SurfacePoints, Ints, Ints]:
