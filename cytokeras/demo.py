@@ -30,7 +30,7 @@ MINIATURE_SECTIONS_MM = tuple(float(y) for y in np.arange(-97.0, -49.0, 4.0))
 """Twelve sections of one hemisphere; by the phantom's rule the seventh is held out."""
 MINIATURE_WIDTHS = (8, 8, 16, 32, 64, 64)
 """Narrower than the bundled networks, so that minutes suffice."""
-MINIATURE_PATCH, MINIATURE_INPUT = (132, 132, 1), (322, 322, 1)
+MINIATURE_PATCH, MINIATURE_INPUT = (132, 132, 1), (258, 258, 1)
 MINIATURE_ANNOTATED = (2, 4, 7, 9)
 """Sections whose labels the miniature may use: experts annotate few."""
 

@@ -48,14 +48,18 @@ class LinkGraph:
         edges = mesh.edges
         lengths = np.linalg.norm(mesh.vertices[edges[:, 0]] - mesh.vertices[edges[:, 1]], axis=1)
         link_pairs, link_lengths = unfolding.vertex_links()
-        pairs = np.concatenate([edges, link_pairs])
+        # of the links between two vertices only the shortest stays
+        keys = np.concatenate([edges @ [len(mesh.vertices), 1], link_pairs @ np.array([len(mesh.vertices), 1])])
         lengths = np.concatenate([lengths, link_lengths])
-        is_edge = np.arange(len(pairs)) < len(edges)
-        # of the links between two vertices only the shortest stays; on a mesh edge that is the edge
-        order = np.lexsort((~is_edge, lengths, pairs[:, 1], pairs[:, 0]))
-        pairs, lengths, is_edge = pairs[order], lengths[order], is_edge[order]
-        kept = np.r_[True, np.any(pairs[1:] != pairs[:-1], axis=1)]
-        graph = _symmetric(pairs[kept], lengths[kept], is_edge[kept], len(mesh.vertices))
+        order = np.lexsort((lengths, keys))
+        first = np.flatnonzero(np.diff(keys[order], prepend=-1))
+        keys, lengths, is_edge = (
+            keys[order[first]],
+            lengths[order[first]],
+            np.logical_or.reduceat(order < len(edges), first),
+        )
+        pairs = np.stack(np.divmod(keys, len(mesh.vertices)), axis=1)
+        graph = _symmetric(pairs, lengths, is_edge, len(mesh.vertices))
         needless = needless_links(*graph, _NEEDLESS)
         indptr, indices, lengths, _ = graph
         indptr = np.concatenate([[0], np.cumsum(~needless)])[indptr].astype(np.int32)

@@ -53,25 +53,25 @@ class Unfolding:
         square = np.einsum("fsd,fsd->fs", side, side)
         feet = np.divide(np.einsum("fsd,fsd->fs", to_third, side), square, out=np.zeros_like(square), where=square > 0)
         heights = np.linalg.norm(to_third - feet[..., None] * side, axis=2)
-        self._shape = (
-            np.ascontiguousarray(mesh.faces, np.int32),
-            _next_on_edge(mesh.face_edges),
-            feet,
-            heights,
-            length,
-        )
+        faces = np.ascontiguousarray(mesh.faces, np.int32)
+        opposite = _next_on_edge(mesh.face_edges)
+        self._shape = faces, opposite, feet, heights, length
+        twice = opposite.ravel()[opposite]
+        self._mutual = bool(np.all((opposite < 0) | (twice == np.arange(opposite.size).reshape(opposite.shape))))
 
-    def vertex_links(self) -> tuple[Ints, Floats]:
-        """Return pairs of vertices (L, 2) that see each other over a strip and their distance (L,) mm."""
+    def vertex_links(self) -> tuple[NDArray[np.int32], Floats]:
+        """Return pairs of vertices (L, 2), the smaller first, that see each other over a strip, and their mm (L,)."""
         nothing = np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0)
         counts = kernels.corner_links(self._shape, STRIP, *nothing)
         starts = np.concatenate([[0], np.cumsum(counts)])
         seen, mm = np.empty(starts[-1], np.int32), np.empty(starts[-1])
         kernels.corner_links(self._shape, STRIP, starts, seen, mm)
-        own = np.repeat(self.mesh.faces.ravel(), counts)
-        pairs = np.stack([np.minimum(own, seen), np.maximum(own, seen)], axis=1).astype(np.int64)
-        other = own != seen  # around a sharp tip a vertex sees itself
-        return pairs[other], mm[other]
+        own = np.repeat(self._shape[0].ravel(), counts)
+        # Around a sharp tip a vertex sees itself. Of two vertices each sees the other, so half of the links will do,
+        # but for edges of more than two faces.
+        kept = own < seen if self._mutual else own != seen
+        own, seen = own[kept], seen[kept]
+        return np.stack([np.minimum(own, seen), np.maximum(own, seen)], axis=1), mm[kept]
 
     def point_links(self, points: SurfacePoints) -> PointLinks:
         """Link points to the corners of their faces and to all they see over a strip."""

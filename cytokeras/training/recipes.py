@@ -187,6 +187,18 @@ PRETRAINING_RECIPES = {
 }
 """Pre-training recipes by name."""
 
+_ADAM_FINETUNING = FinetuningRecipe(
+    "adam-cosine",
+    "ours, for small networks on two cores",
+    phases=(
+        Phase(20, 3e-3, with_atlas=False, halve_at=None),
+        Phase(200, 3e-3, with_atlas=True, atlas_rate_factor=2.0, halve_at=None),
+    ),
+    batch_size=8,
+    optimizer="adam",
+    clip_norm=1.0,
+)
+
 FINETUNING_RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -198,27 +210,15 @@ FINETUNING_RECIPES = {
                 Phase(10_000, 0.025, with_atlas=True, atlas_rate_factor=10.0),
             ),
         ),
-        FinetuningRecipe(
-            "adam-cosine",
-            "ours, for small networks on two cores",
+        _ADAM_FINETUNING,
+        replace(
+            _ADAM_FINETUNING,
+            name="demo",
+            source="ours: adam-cosine, shortened to minutes on two cores",
             phases=(
-                Phase(20, 3e-3, with_atlas=False, halve_at=None),
-                Phase(200, 3e-3, with_atlas=True, atlas_rate_factor=2.0, halve_at=None),
+                Phase(10, 3e-3, with_atlas=False, halve_at=None),
+                Phase(70, 3e-3, with_atlas=True, atlas_rate_factor=2.0, halve_at=None),
             ),
-            batch_size=8,
-            optimizer="adam",
-            clip_norm=1.0,
-        ),
-        FinetuningRecipe(
-            "demo",
-            "ours: adam-cosine, shortened to minutes on two cores",
-            phases=(
-                Phase(50, 2e-3, with_atlas=False, halve_at=None),
-                Phase(50, 1e-3, with_atlas=True, atlas_rate_factor=3.0, halve_at=None),
-            ),
-            batch_size=4,
-            optimizer="adam",
-            clip_norm=1.0,
         ),
     )
 }
