@@ -57,8 +57,8 @@ def compare(title: str, mesh: Mesh, sources: int) -> None:
 
 
 def compare_on_sphere() -> None:
-    """The same against the great circle, on a sphere of 20,482 vertices that no icosahedron is hidden in."""
-    ball = trimesh.creation.uv_sphere(radius=50.0, count=[144, 144])
+    """The same against the great circle, on a sphere of parallels and meridians with 19,602 vertices."""
+    ball = trimesh.creation.uv_sphere(radius=50.0, count=[101, 101])
     mesh = Mesh(ball.vertices, ball.faces)
     chosen = np.linspace(0, len(mesh.vertices) - 1, 8).astype(int)
     unit = mesh.vertices / np.linalg.norm(mesh.vertices, axis=1, keepdims=True)
@@ -86,7 +86,7 @@ def print_table(title: str, mesh: Mesh, chosen: np.ndarray, truth: np.ndarray, e
     print(f"\n{title}: {len(mesh.vertices):,} vertices, {len(chosen)} sources")
     print(f"{'':<32}{'mean error':>12}{'99th perc.':>12}{'lowest':>10}{'s/source':>12}{'time ratio':>12}")
     plain = rows[0][2]
-    far = truth > 1e-6
+    far = truth > 1e-3  # the great circle is rounded near its source
     for name, distances, seconds in rows:
         error = distances[far] / truth[far] - 1
         print(
