@@ -178,10 +178,12 @@ PRETRAINING_RECIPES = {
         replace(
             _ADAM_COSINE,
             name="demo",
-            source="ours: adam-cosine, shortened to minutes on two cores",
+            source="ours: a short way on from weights trained with adam-cosine, minutes on two cores",
             patches=1_920,
             pairs=2_560,
-            epochs=3,
+            epochs=1,
+            learning_rate=5e-4,
+            alpha=1.0,
         ),
     )
 }
