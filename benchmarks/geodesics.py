@@ -24,7 +24,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 
 from cytokeras.sampling._degree_graph import power_law_degrees, random_simple_graph
-from cytokeras.surfaces import GeodesicSolver, Mesh, SurfacePoints
+from cytokeras.surfaces import GeodesicSolver, Mesh, SurfacePoints, _link_graph, _unfolding
 
 FSAVERAGE5 = Path(nilearn.__file__).parent / "datasets" / "data" / "fsaverage5" / "pial_left.gii.gz"
 EXPONENT = 2.48
@@ -38,6 +38,7 @@ def main() -> None:
     arguments = parser.parse_args()
     compare("fsaverage5 pial, against the exact solver", Mesh.read(FSAVERAGE5), sources=8)
     compare_on_sphere()
+    compare_settings(Mesh.read(FSAVERAGE5), sources=6)
     if arguments.large is None or not (arguments.large / "pia_lh.gii").exists():
         print(f"\nskipped: the large surface; {arguments.large or '--large'} holds no pia_lh.gii")
         return
@@ -93,6 +94,24 @@ def print_table(title: str, mesh: Mesh, chosen: np.ndarray, truth: np.ndarray, e
             f"{name:<32}{abs(error).mean():>12.2%}{np.percentile(abs(error), 99):>12.2%}{error.min():>10.2%}"
             f"{seconds:>12.4f}{seconds / plain:>12.2f}"
         )
+
+
+def compare_settings(mesh: Mesh, sources: int) -> None:
+    """Print what the length of the strips and the links left out do to error and size of the graph."""
+    chosen = np.linspace(0, len(mesh.vertices) - 1, sources).astype(int)
+    exact = pygeodesic.geodesic.PyGeodesicAlgorithmExact(mesh.vertices, mesh.faces)
+    truth = np.stack([exact.geodesicDistances(np.array([source]), None)[0] for source in chosen])
+    far = truth > 1e-3
+    kept = _unfolding.STRIP, _link_graph._NEEDLESS
+    print(f"\nsettings on fsaverage5 pial, {sources} sources")
+    print(f"{'strip':>8}{'left out':>12}{'links/vertex':>14}{'mean error':>12}{'99th perc.':>12}")
+    for strip, needless in ((1, 0.0), (2, 0.0), (3, 0.0), (4, 0.0), kept):
+        _unfolding.STRIP, _link_graph._NEEDLESS = strip, needless
+        solver = GeodesicSolver(mesh)
+        error = solver.distances(chosen)[far] / truth[far] - 1
+        links = len(solver._graph.indices) / len(mesh.vertices)
+        print(f"{strip:>8}{needless:>12.1%}{links:>14.1f}{error.mean():>12.2%}{np.percentile(error, 99):>12.2%}")
+    _unfolding.STRIP, _link_graph._NEEDLESS = kept
 
 
 def timed(run: Callable[[], np.ndarray], chosen: np.ndarray) -> tuple[np.ndarray, float]:

@@ -30,10 +30,10 @@ def test_preset_says_that_its_data_were_synthetic(name):
     assert "phantom" in name
 
 
-def test_siamese_preset_is_better_than_the_best_constant_guess():
+def test_siamese_preset_is_well_below_the_best_constant_guess():
     scores = PRESETS["siamese-phantom-16um"].metadata.provenance["scores"]
     error, guess = (scores[f"err_dist {of} (mm)"] for of in ("on held-out sections", "of the best constant guess"))
-    assert error < 0.8 * guess
+    assert error < 0.75 * guess
     place, fixed = (
         scores[f"coordinate error {of} (mm)"] for of in ("on held-out sections", "of the best constant guess")
     )

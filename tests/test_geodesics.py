@@ -74,7 +74,10 @@ def test_pair_distances_of_vertices_equal_the_rows():
     a, b = rng.integers(0, 2562, (2, 40))
     points = [SurfacePoints.at_vertices(SPHERE, each) for each in (a, b)]
     rows = SPHERE_SOLVER.distances(a)
-    np.testing.assert_allclose(SPHERE_SOLVER.pair_distances(*points), rows[np.arange(40), b], rtol=4e-3)
+    pairs, through_graph = SPHERE_SOLVER.pair_distances(*points), rows[np.arange(40), b]
+    # the ends of pairs keep the links that the graph leaves out because two others replace them within 0.4 %
+    assert np.all(pairs <= through_graph * (1 + 1e-6))
+    np.testing.assert_allclose(pairs, through_graph, rtol=4e-3)
 
 
 def test_distances_from_points_start_at_the_corners_of_their_face():
@@ -92,7 +95,7 @@ def test_distances_are_symmetric_and_never_shorter_than_the_straight_line(seed):
     solver = GeodesicSolver(mesh)
     a, b = random_points(mesh, 20, seed), random_points(mesh, 20, seed + 1)
     there, back = solver.pair_distances(a, b), solver.pair_distances(b, a)
-    np.testing.assert_allclose(there, back, rtol=1e-6)
+    np.testing.assert_allclose(there, back, rtol=1e-9)
     assert np.all(there >= np.linalg.norm(a.positions(mesh) - b.positions(mesh), axis=1) - 1e-9)
 
 

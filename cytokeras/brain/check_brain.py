@@ -47,9 +47,8 @@ def check_brain(folder: str | os.PathLike[str], progress: bool = False) -> list[
             problems.append(str(error))
             continue
         where = f"{content.json_path}, surfaces.{side}"
-        for fault in hemisphere_faults(hemispheres[-1]):
-            warning = "warning: " if fault.severity == "warning" else ""
-            problems.append(f"{warning}{where}, {fault.message}")
+        # a hemisphere with errors was refused above: what is left can be worked with
+        problems.extend(f"warning: {where}, {fault.message}" for fault in hemisphere_faults(hemispheres[-1]))
     try:
         lazy_atlas(content).get()
     except UserError as error:

@@ -23,7 +23,7 @@ class GeodesicSolver:
 
     Dijkstra on the mesh edges plus straight links between vertices that see each other over a strip of up to five
     faces, folded flat. Every path lies on the surface, so distances are never too short; on fsaverage5 (pial) they
-    are 0.8 % too long on average, against 10.9 % on the edges alone (``benchmarks/RESULTS.md``). Works on open,
+    are 0.9 % too long on average, against 11.0 % on the edges alone (``benchmarks/RESULTS.md``). Works on open,
     disconnected and non-manifold meshes; between parts that do not touch the distance is infinite.
 
     Args:

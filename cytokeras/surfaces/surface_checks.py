@@ -35,9 +35,6 @@ class SurfaceFault:
     severity: Literal["error", "warning"]
     message: str
 
-    def __str__(self) -> str:
-        return self.message if self.severity == "error" else f"warning: {self.message}"
-
 
 def mesh_faults(mesh: Mesh) -> list[SurfaceFault]:
     """Return what is wrong with one surface, beyond what ``Mesh`` itself refuses (indices, NaN, shapes).
