@@ -29,7 +29,7 @@ MINIATURE_SEED = 20
 MINIATURE_SECTIONS_MM = tuple(float(y) for y in np.arange(-97.0, -49.0, 4.0))
 """Twelve sections of one hemisphere; by the phantom's rule the seventh is held out."""
 MINIATURE_START = "siamese-phantom-16um"
-"""Pre-trained on another individual: after 240 steps from random weights held-out distances were no better than guessed."""
+"""Pre-trained on another individual: 240 steps from random weights left held-out distances no better than guessed."""
 MINIATURE_INPUT = (258, 258, 1)
 MINIATURE_ANNOTATED = (2, 4, 7, 9)
 """Sections whose labels the miniature may use: experts annotate few."""
