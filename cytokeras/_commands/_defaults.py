@@ -1,0 +1,5 @@
+"""What several commands share."""
+
+from __future__ import annotations
+
+DEFAULT_UNET = "atlas-unet-phantom-16um"
