@@ -51,7 +51,7 @@ def run(out: Path, *, preset: str, progress: bool = True) -> Evaluation:
     started = time.monotonic()
     brain = _brain_folder(
         out / "phantom-brain",
-        lambda: PhantomBrain(DEMO_SEED, PIXEL_SIZE_UM, [DEMO_SECTION_MM], hemispheres=["left"]),
+        lambda: PhantomBrain(DEMO_SEED, PIXEL_SIZE_UM, [DEMO_SECTION_MM], ["left"], "easy"),
         progress,
     )
     section = brain.sections[0]
@@ -88,7 +88,7 @@ def run_training(out: Path, *, progress: bool = True) -> dict[str, Evaluation]:
     verbose = 2 if progress else 0
     brain = _brain_folder(
         out / "phantom-brain-train",
-        lambda: PhantomBrain(MINIATURE_SEED, PIXEL_SIZE_UM, MINIATURE_SECTIONS_MM, hemispheres=["left"]),
+        lambda: PhantomBrain(MINIATURE_SEED, PIXEL_SIZE_UM, MINIATURE_SECTIONS_MM, ["left"], "easy"),
         progress,
     )
     held_out = next(section for section in brain.sections if section.split == "test")

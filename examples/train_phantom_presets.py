@@ -51,7 +51,7 @@ def train_siamese(folder: Path, recipe_name: str, first_stage: Path | None = Non
     """Pre-train on the unlabelled sections of one phantom and keep the result if it learned distances."""
     keras.utils.set_random_seed(0)
     recipe = pretraining_recipe(recipe_name)
-    brain = ck.PhantomBrain(PRETRAINING_SEED, PIXEL_SIZE_UM)
+    brain = ck.PhantomBrain(PRETRAINING_SEED, PIXEL_SIZE_UM, level="easy")
     if first_stage is None:
         net = ck.SiameseDistanceNet(
             (132, 132, 1),
@@ -147,7 +147,7 @@ def saved_brain(
     """A phantom written to disk once, as a user's brain would lie there."""
     place = folder / f"phantom-{seed}"
     if not (place / "brain.json").exists():
-        ck.PhantomBrain(seed, PIXEL_SIZE_UM, sections_mm, hemispheres).save(place)
+        ck.PhantomBrain(seed, PIXEL_SIZE_UM, sections_mm, hemispheres, "easy").save(place)
     return ck.Brain.open(place)
 
 

@@ -28,7 +28,7 @@ def preset(tmp_path_factory):
 @pytest.fixture(scope="module")
 def brain_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli") / "brain"
-    PhantomBrain(5, 20.0, [-90.0], hemispheres=["left"]).save(folder, progress=False)
+    PhantomBrain(5, 20.0, [-90.0], hemispheres=["left"], level="easy").save(folder, progress=False)
     return folder
 
 

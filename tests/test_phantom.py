@@ -12,7 +12,7 @@ pytest.importorskip("nilearn", reason="the phantom is drawn on the fsaverage5 su
 
 from cytokeras.brain.labels import VISUAL_AREAS, VISUAL_SCHEME
 from cytokeras.errors import UserError
-from cytokeras.phantom import PhantomBrain, phantom_atlas
+from cytokeras.phantom import LEVELS, PhantomBrain, phantom_atlas
 from cytokeras.phantom._section_fields import (
     BACKGROUND,
     LATTICE_MM,
@@ -22,7 +22,7 @@ from cytokeras.phantom._section_fields import (
     section_fields,
 )
 from cytokeras.phantom.anatomy import PhantomHemisphere, _loop_subdivision, phantom_hemisphere
-from cytokeras.phantom.cytoarchitecture import AREA_LAYERS, depth_profiles, profiles_per_mm2
+from cytokeras.phantom.cytoarchitecture import AREA_LAYERS, depth_profiles, profiles_per_mm2, texture_layers
 from cytokeras.phantom.renderer import SectionRenderer
 from cytokeras.sampling import sample_cortex
 from cytokeras.surfaces import Hemisphere, Mesh
@@ -32,12 +32,16 @@ OCCIPITAL_MM = -80.0
 
 @pytest.fixture(scope="module")
 def brain():
-    return PhantomBrain(seed=3, pixel_size_um=16.0, sections_mm=[OCCIPITAL_MM], hemispheres=["left"])
+    return PhantomBrain(seed=3, pixel_size_um=16.0, sections_mm=[OCCIPITAL_MM], hemispheres=["left"], level="easy")
 
 
 @pytest.fixture(scope="module")
 def fields(brain):
     return brain.sections[0].image.fields()
+
+
+def renderer(fields, pixel_size_um, seed, level="easy"):
+    return SectionRenderer(fields, depth_profiles(texture_layers()), pixel_size_um, seed, LEVELS[level])
 
 
 def test_abercrombie_count_of_the_literature():
@@ -53,7 +57,7 @@ def test_cortex_is_as_thick_as_measured_in_bigbrain(area, total_mm):
 
 
 def test_striate_layer_four_has_its_pale_stripe():
-    profile = depth_profiles(("hOc1",)).profiles_per_mm2[0]
+    profile = depth_profiles([AREA_LAYERS["hOc1"]]).profiles_per_mm2[0]
     ends = np.cumsum([layer.thickness_mm for layer in AREA_LAYERS["hOc1"]]) / 1.70
     iv_a, iv_b, iv_c = (profile[int(256 * (ends[i - 1] + ends[i]) / 2)] for i in (3, 4, 5))
     assert iv_b == pytest.approx(profiles_per_mm2(60_000.0, 5.0), rel=0.05)
@@ -95,7 +99,9 @@ def test_fields_of_concentric_spheres_match_the_formula():
     surfaces = Hemisphere("left", *(Mesh(r * unit, faces) for r in (10.0, 8.0, 10.0, 1.0)))
     territory = np.full((len(unit), 12), -1.0, np.float32)
     territory[:, 0] = 50.0  # far from hOc1 and hOc2: all other cortex
-    shell = PhantomHemisphere(surfaces, territory, (10.0, 20.0), np.zeros((len(unit), 4), np.float32))
+    shell = PhantomHemisphere(
+        surfaces, territory, (10.0, 20.0), np.zeros((len(unit), 4), np.float32), np.zeros((len(unit), 1))
+    )
     fields = section_fields([shell], 3.0)
     rows, columns = np.indices(fields.labels.shape)
     x, z = fields.x_mm + LATTICE_MM * columns, fields.z_mm - LATTICE_MM * rows
@@ -117,9 +123,9 @@ def test_fields_of_concentric_spheres_match_the_formula():
 def test_overlapping_windows_agree_pixel_for_pixel(fields, pixel_um, shift, place):
     cortex = np.argwhere(fields.labels >= OTHER_CORTEX)
     row, column = (cortex[place * 37 % len(cortex)] * LATTICE_MM * 1000 / pixel_um).astype(int)
-    renderer = SectionRenderer(fields, pixel_um, seed=11)
-    first = renderer.render(row, column, 80, 90)
-    second = renderer.render(row + shift[0], column + shift[1], 80, 90)
+    drawn = renderer(fields, pixel_um, 11)
+    first = drawn.render(row, column, 80, 90)
+    second = drawn.render(row + shift[0], column + shift[1], 80, 90)
     dr, dc = shift
     a = first[max(dr, 0) : 80 + min(dr, 0), max(dc, 0) : 90 + min(dc, 0)]
     b = second[max(-dr, 0) : 80 + min(-dr, 0), max(-dc, 0) : 90 + min(-dc, 0)]
@@ -130,7 +136,7 @@ def test_glia_of_white_matter_are_as_many_as_published(fields):
     """300-600 per mm² in white matter; counted as dark blobs at 1 µm/px."""
     inside = ndimage.binary_erosion(fields.labels == WHITE_MATTER, iterations=30)
     row, column = (np.argwhere(inside)[1000] * LATTICE_MM * 1000).astype(int)
-    grey = SectionRenderer(fields, 1.0, seed=5).render(row - 500, column - 500, 1000, 1000)
+    grey = renderer(fields, 1.0, 5).render(row - 500, column - 500, 1000, 1000)
     _, count = ndimage.label(grey < 170)
     assert 300 <= count <= 600
 
@@ -143,14 +149,14 @@ def test_mean_staining_follows_the_cell_counts(fields):
     for pixel_um in (2.0, 16.0):
         row, column = (centre / pixel_um).astype(int) - int(200 / pixel_um)
         size = int(400 / pixel_um)
-        grey = SectionRenderer(fields, pixel_um, seed=5).render(row, column, size, size)
+        grey = renderer(fields, pixel_um, 5).render(row, column, size, size)
         means.append(-np.log(grey / 245.0).mean())
     assert means[0] == pytest.approx(means[1], rel=0.1)
 
 
 def test_same_seed_same_pixels_other_seed_other_pixels(brain):
-    again = PhantomBrain(seed=3, pixel_size_um=16.0, sections_mm=[OCCIPITAL_MM], hemispheres=["left"])
-    other = PhantomBrain(seed=4, pixel_size_um=16.0, sections_mm=[OCCIPITAL_MM], hemispheres=["left"])
+    again = PhantomBrain(seed=3, pixel_size_um=16.0, sections_mm=[OCCIPITAL_MM], hemispheres=["left"], level="easy")
+    other = PhantomBrain(seed=4, pixel_size_um=16.0, sections_mm=[OCCIPITAL_MM], hemispheres=["left"], level="easy")
     window = (900, 900, 200, 200)
     first = brain.sections[0].image.read(*window)
     assert (again.sections[0].image.read(*window) == first).all()
@@ -161,7 +167,7 @@ def test_every_area_is_somewhere_in_the_default_range():
     labels = {
         int(label)
         for side in ("left", "right")
-        for hemisphere in [phantom_hemisphere(side, 0)]
+        for hemisphere in [phantom_hemisphere(side, 0, LEVELS["easy"])]
         for y in range(-98, -40, 8)
         for label in np.unique(section_fields([hemisphere], float(y)).labels)
     }
@@ -191,7 +197,7 @@ def test_section_plane_is_coronal_and_keeps_the_pixel_size(brain):
 
 
 def test_atlas_is_a_probability_and_peaks_near_the_areas(brain):
-    atlas = phantom_atlas(("left",))
+    atlas = phantom_atlas(3, "easy", ("left",))
     assert atlas.names == VISUAL_AREAS
     total = atlas.probabilities.sum(axis=-1)
     assert total.min() >= 0

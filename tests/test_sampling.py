@@ -309,7 +309,7 @@ def test_samples_of_unknown_settings_are_not_taken(tmp_path):
 @given(seed=st.integers(0, 1000), y_mm=st.floats(-95.0, -55.0))
 @settings(max_examples=3)
 def test_no_place_of_a_phantom_lies_outside_the_cortex_too_oblique_or_held_out(seed, y_mm):
-    phantom = PhantomBrain(seed, 20.0, [y_mm, y_mm + 3.0], hemispheres=["left"])
+    phantom = PhantomBrain(seed, 20.0, [y_mm, y_mm + 3.0], hemispheres=["left"], level="easy")
     sections = [
         Section(each.id, each.image, each.plane, each.labels, split)
         for each, split in zip(phantom.sections, ("train", "test"), strict=True)

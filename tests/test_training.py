@@ -55,7 +55,7 @@ TINY_FINETUNING = FinetuningRecipe(
 
 @pytest.fixture(scope="module")
 def brain(tmp_path_factory):
-    phantom = PhantomBrain(5, 20.0, sections_mm=[-92.0, -84.0], hemispheres=["left"])
+    phantom = PhantomBrain(5, 20.0, sections_mm=[-92.0, -84.0], hemispheres=["left"], level="easy")
     folder = tmp_path_factory.mktemp("brain") / "phantom"
     first, second = phantom.sections
     sections = [first, Section(second.id, second.image, second.plane, second.labels, split="test")]

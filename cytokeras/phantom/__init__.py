@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from cytokeras.phantom.phantom_brain import PhantomBrain, phantom_atlas
+from cytokeras.phantom.levels import LEVELS, PhantomLevel, phantom_level
+from cytokeras.phantom.phantom_atlas import phantom_atlas
+from cytokeras.phantom.phantom_brain import PhantomBrain
 
-__all__ = ["PhantomBrain", "phantom_atlas"]
+__all__ = ["LEVELS", "PhantomBrain", "PhantomLevel", "phantom_atlas", "phantom_level"]

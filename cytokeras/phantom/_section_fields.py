@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from scipy import ndimage
 
 from cytokeras.brain.labels import VISUAL_SCHEME
 from cytokeras.errors import UserError
-from cytokeras.phantom.anatomy import GRADIENTS, PhantomHemisphere, areas_from_territory
+from cytokeras.phantom.anatomy import GRADIENTS, PhantomHemisphere
+from cytokeras.phantom.territories import areas_from_territory, textures_from_territory
 from cytokeras.surfaces import Mesh
 
 LATTICE_MM = 0.032
@@ -24,6 +27,11 @@ OTHER_CORTEX = VISUAL_SCHEME.index("other cortex")
 
 _PAIRS_AT_ONCE = 400_000
 
+_COLUMN_SPACING = 0.1
+"""Of cell columns, in mm on the sphere of radius 100: about 80 µm on the cortex, which is two thirds as large."""
+_COLUMN_WAVES = 8
+_COLUMN_SEED = 7
+
 
 @dataclass(frozen=True)
 class SectionFields:
@@ -36,6 +44,10 @@ class SectionFields:
         labels: ``(H, W)`` uint8 class index.
         depth: ``(H, W)`` uint8 equal-volume depth, 0 at the pia … 255 at the white matter; 0 outside the cortex.
         gradients: ``(4, H, W)`` int8, the fields of ``GRADIENTS`` times 32.
+        texture: ``(H, W)`` uint8, row of the depth profiles; see ``textures_from_territory``.
+        neighbour: ``(H, W)`` uint8, the texture beyond the nearest gradual border.
+        share: ``(H, W)`` uint8, 0 … 127 of 255 cells are drawn as those of the neighbour.
+        columns: ``(H, W)`` int8, -127 … 127: cell-poor to cell-rich columns; ``(0, 0)`` where the level has none.
     """
 
     y_mm: float
@@ -44,10 +56,44 @@ class SectionFields:
     labels: np.ndarray
     depth: np.ndarray
     gradients: np.ndarray
+    texture: np.ndarray
+    neighbour: np.ndarray
+    share: np.ndarray
+    columns: np.ndarray
+
+    @cached_property
+    def angle(self) -> np.ndarray:
+        """Direction from the pia to the white matter, ``(H, W)`` uint8: 0 down, 64 right, 128 up, 192 left."""
+        depth = self.depth.astype(np.float32)
+        depth[self.labels == WHITE_MATTER] = 255
+        down, right = np.gradient(ndimage.gaussian_filter(depth, 3, mode="nearest", truncate=2))
+        return np.rint(np.arctan2(right, down) * (128 / np.pi)).astype(np.int16).astype(np.uint8)
+
+    def lattice(self, angle: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The arrays of ``draw_cells``; the angle may be ``(0, 0)`` where cells have no shape."""
+        return (
+            self.labels,
+            self.texture,
+            self.neighbour,
+            self.share,
+            self.depth,
+            self.gradients,
+            self.columns,
+            angle,
+        )
 
 
-def section_fields(hemispheres: list[PhantomHemisphere], y_mm: float) -> SectionFields:
-    """Cut the hemispheres by the coronal plane at ``y_mm``."""
+def section_fields(
+    hemispheres: list[PhantomHemisphere], y_mm: float, *, border_mm: float = 0.0, columns: bool = False
+) -> SectionFields:
+    """Cut the hemispheres by the coronal plane at ``y_mm``.
+
+    Args:
+        hemispheres: What is cut.
+        y_mm: Position of the plane.
+        border_mm: Half width of gradual borders; 0: all borders are sharp.
+        columns: Whether cells form columns.
+    """
     cuts = [(hemisphere, _cut_ribbon(hemisphere, y_mm)) for hemisphere in hemispheres]
     low, high = section_extent(hemispheres, y_mm)
     width, height = np.ceil((high - low) / LATTICE_MM).astype(int) + 1
@@ -55,17 +101,39 @@ def section_fields(hemispheres: list[PhantomHemisphere], y_mm: float) -> Section
     labels = np.full((height, width), BACKGROUND, np.uint8)
     depth = np.zeros((height, width), np.uint8)
     gradients = np.zeros((len(GRADIENTS), height, width), np.int8)
+    texture, neighbour, share = np.zeros((3, height, width), np.uint8)
+    columnar = np.zeros((height, width) if columns else (0, 0), np.int8)
     to_lattice = lambda points: (points - (x_mm, z_mm)) / (LATTICE_MM, -LATTICE_MM)  # noqa: E731
     for hemisphere, (triangles, values) in cuts:
         white = _boundary(hemisphere.surfaces.white, y_mm)
         labels[_inside(to_lattice(white), (height, width))] = WHITE_MATTER
-        for rows, columns, weights, triangle in _rasterise(to_lattice(triangles), (height, width)):
+        parts = np.cumsum([1, hemisphere.territory.shape[1], len(GRADIENTS), hemisphere.other.shape[1]])
+        for rows, cols, weights, triangle in _rasterise(to_lattice(triangles), (height, width)):
             point = np.einsum("nk,nkc->nc", weights, values[triangle])
-            volume, territory, fields = np.split(point, [1, 1 + hemisphere.territory.shape[1]], axis=1)
-            labels[rows, columns] = areas_from_territory(territory, hemisphere.striate_mm, OTHER_CORTEX)
-            depth[rows, columns] = np.clip(np.rint(255 * volume[:, 0]), 0, 255)
-            gradients[:, rows, columns] = np.clip(np.rint(32 * fields.T), -127, 127)
-    return SectionFields(y_mm, float(x_mm), float(z_mm), labels, depth, gradients)
+            volume, territory, fields, other, sphere = np.split(point, parts, axis=1)
+            at = (rows, cols)
+            labels[at] = areas_from_territory(territory, hemisphere.striate_mm, OTHER_CORTEX)
+            texture[at], neighbour[at], share[at] = textures_from_territory(
+                territory, hemisphere.striate_mm, other, border_mm
+            )
+            depth[at] = np.clip(np.rint(255 * volume[:, 0]), 0, 255)
+            gradients[:, rows, cols] = np.clip(np.rint(32 * fields.T), -127, 127)
+            if columns:
+                columnar[at] = np.clip(np.rint(127 * _columnar_wave(sphere) / 2), -127, 127)
+    return SectionFields(y_mm, float(x_mm), float(z_mm), labels, depth, gradients, texture, neighbour, share, columnar)
+
+
+def _columnar_wave(sphere: np.ndarray) -> np.ndarray:
+    """A random wave over the sphere of mean 0 and variance 1, constant along each radial line: columns.
+
+    Args:
+        sphere: ``(N, 3)`` places on the spherical surface, radius 100.
+    """
+    rng = np.random.default_rng(_COLUMN_SEED)
+    direction = rng.normal(size=(_COLUMN_WAVES, 3))
+    direction *= 2 * np.pi / _COLUMN_SPACING / np.linalg.norm(direction, axis=1, keepdims=True)
+    phase = rng.uniform(0, 2 * np.pi, _COLUMN_WAVES)
+    return np.cos(sphere @ direction.T + phase).sum(axis=1) * np.sqrt(2 / _COLUMN_WAVES)
 
 
 def section_extent(hemispheres: list[PhantomHemisphere], y_mm: float) -> tuple[np.ndarray, np.ndarray]:
@@ -94,8 +162,8 @@ def _cut_ribbon(hemisphere: PhantomHemisphere, y_mm: float) -> tuple[np.ndarray,
     """Cut the prisms between white and pial surface by the plane.
 
     Returns:
-        Triangles ``(T, 3, 2)`` in (x, z) mm, and ``(T, 3, 1 + 12 + 4)`` values at their corners: equal-volume
-        depth, territory, gradients.
+        Triangles ``(T, 3, 2)`` in (x, z) mm, and ``(T, 3, 1 + 12 + 4 + K + 3)`` values at their corners:
+        equal-volume depth, territory, gradients, other textures, place on the sphere.
     """
     surfaces = hemisphere.surfaces
     faces = surfaces.pial.faces
@@ -113,7 +181,9 @@ def _cut_ribbon(hemisphere: PhantomHemisphere, y_mm: float) -> tuple[np.ndarray,
     )
     ratio = _white_to_pial_area(hemisphere)
     values = np.column_stack([np.repeat([0.0, 1.0], count), np.tile(ratio, 2)])
-    fields = np.tile(np.column_stack([hemisphere.territory, hemisphere.gradients]), (2, 1))
+    assert surfaces.sphere is not None
+    each = [hemisphere.territory, hemisphere.gradients, hemisphere.other, surfaces.sphere.vertices]
+    fields = np.tile(np.column_stack(each), (2, 1))
     corners, data = _cut_tetrahedra(positions, np.column_stack([values, fields]), tetrahedra, y_mm)
     # Depth is interpolated as a distance fraction and turned into a volume fraction corner by corner.
     return corners, np.concatenate([equal_volume_depth(data[..., :1], data[..., 1:2]), data[..., 2:]], axis=-1)

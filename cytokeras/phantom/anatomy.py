@@ -14,6 +14,9 @@ import scipy.sparse as sp
 
 from cytokeras.brain.labels import VISUAL_AREAS
 from cytokeras.errors import UserError
+from cytokeras.phantom._deformation import Deformation
+from cytokeras.phantom.cytoarchitecture import OTHER_TEXTURES
+from cytokeras.phantom.levels import PhantomLevel
 from cytokeras.surfaces import GeodesicSolver, Hemisphere, Mesh
 
 GRADIENTS = ("supragranular density", "granular density", "infragranular density", "laminar shift")
@@ -51,9 +54,8 @@ _RADIUS_JITTER = 0.12
 _COMMON_GRADIENT_SEED = 20180916
 """Part of every gradient is the species', the same for all individuals; the paper's conference began that day."""
 _INDIVIDUAL_GRADIENT_SHARE = 0.35
-
-STRIATE_CHANNEL = 0
-"""Column of ``territory`` that holds the distance to the calcarine fundus; the others hold radius minus distance."""
+_OTHER_TEXTURE_SEED = 1925  # the same map for all individuals; the atlas of von Economo & Koskinas appeared that year
+_OTHER_TEXTURE_MM = 15.0  # over this distance a smooth field changes by about its standard deviation
 
 
 @dataclass(frozen=True)
@@ -65,41 +67,38 @@ class PhantomHemisphere:
         territory: ``(V, 12)`` float32 mm; see ``areas_from_territory``.
         striate_mm: Outer limits of hOc1 and hOc2, distance to the calcarine fundus in mm.
         gradients: ``(V, 4)`` float32, about standard normal, in the order of ``GRADIENTS``.
+        other: ``(V, K)`` float32, about mm: which texture cortex outside the areas has, the largest wins; K = 1 where
+            it is the same everywhere.
     """
 
     surfaces: Hemisphere
     territory: np.ndarray
     striate_mm: tuple[float, float]
     gradients: np.ndarray
+    other: np.ndarray
 
 
-def areas_from_territory(territory: np.ndarray, striate_mm: tuple[float, float], other_cortex: int) -> np.ndarray:
-    """Return the class index at points of the cortex.
-
-    Args:
-        territory: ``(..., 12)`` mm: distance to the calcarine fundus, then for each further visual area its
-            radius minus the distance to its seed.
-        striate_mm: Outer limits of hOc1 and hOc2 in mm.
-        other_cortex: Class index of cortex outside the 13 areas; hOc1 has the next index.
-
-    Returns:
-        ``(...)`` uint8 class indices.
-    """
-    outer = territory[..., 1:]
-    best = outer.argmax(axis=-1)
-    inside = np.take_along_axis(outer, best[..., None], -1)[..., 0] > 0
-    labels = np.where(inside, other_cortex + 3 + best, other_cortex)
-    calcarine = territory[..., STRIATE_CHANNEL]
-    labels[calcarine < striate_mm[1]] = other_cortex + 2
-    labels[calcarine < striate_mm[0]] = other_cortex + 1
-    return labels.astype(np.uint8)
-
-
-def phantom_hemisphere(name: str, seed: int) -> PhantomHemisphere:
+def phantom_hemisphere(name: str, seed: int, level: PhantomLevel) -> PhantomHemisphere:
     """Build the left or right hemisphere of the individual ``seed``."""
-    surfaces = _template(name).surfaces
+    surfaces = individual_surfaces(name, seed, level)
     territory, striate_mm = phantom_territory(name, seed)
-    return PhantomHemisphere(surfaces, territory, striate_mm, _gradients(surfaces.sphere, name, seed))
+    gradients = _gradients(surfaces.sphere, name, seed)
+    other = np.zeros((len(territory), 1), np.float32)
+    if level.other_textures:
+        places = _unit_sphere(surfaces.sphere, name)
+        fields = _smooth_fields(places, np.random.default_rng(_OTHER_TEXTURE_SEED), OTHER_TEXTURES)
+        other = (_OTHER_TEXTURE_MM * fields).astype(np.float32)
+    return PhantomHemisphere(surfaces, territory, striate_mm, gradients, other)
+
+
+def individual_surfaces(name: str, seed: int, level: PhantomLevel) -> Hemisphere:
+    """The average's surfaces, folded and sized as those of the individual ``seed``; inflated and sphere stay."""
+    average = _template(name).surfaces
+    if not (level.folding_mm or level.size_spread):
+        return average
+    deformation = Deformation.random(np.random.default_rng([seed, 3]), level.folding_mm, level.size_spread)
+    pial, white = (Mesh(deformation(mesh.vertices), mesh.faces) for mesh in (average.pial, average.white))
+    return Hemisphere(name, pial, white, average.inflated, average.sphere)
 
 
 def phantom_territory(name: str, seed: int) -> tuple[np.ndarray, tuple[float, float]]:
@@ -199,18 +198,25 @@ def _nearest_vertices(mesh: Mesh, points: np.ndarray, hemisphere: str) -> list[i
 
 def _gradients(sphere: Mesh | None, hemisphere: str, seed: int) -> np.ndarray:
     """Random smooth functions on the sphere: the species' plus the individual's own, standardised."""
-    assert sphere is not None
-    points = sphere.vertices * ((-1.0 if hemisphere == "right" else 1.0), 1.0, 1.0)
-    points = points / np.linalg.norm(points, axis=1, keepdims=True)
+    points = _unit_sphere(sphere, hemisphere)
     share = _INDIVIDUAL_GRADIENT_SHARE
     own_seed = np.random.default_rng([seed, 2, hemisphere == "right"])
     fields = np.sqrt(1 - share**2) * _smooth_fields(points, np.random.default_rng(_COMMON_GRADIENT_SEED))
     return (fields + share * _smooth_fields(points, own_seed)).astype(np.float32)
 
 
-def _smooth_fields(points: np.ndarray, rng: np.random.Generator, waves: int = 12) -> np.ndarray:
-    """Sums of plane waves with one to two periods over the sphere, ``(points, 4)``, mean 0 and variance 1."""
-    fields = np.empty((len(points), len(GRADIENTS)))
+def _unit_sphere(sphere: Mesh | None, hemisphere: str) -> np.ndarray:
+    """Places on the unit sphere, those of the right hemisphere mirrored."""
+    assert sphere is not None
+    points = sphere.vertices * ((-1.0 if hemisphere == "right" else 1.0), 1.0, 1.0)
+    return points / np.linalg.norm(points, axis=1, keepdims=True)
+
+
+def _smooth_fields(
+    points: np.ndarray, rng: np.random.Generator, count: int = len(GRADIENTS), waves: int = 12
+) -> np.ndarray:
+    """Sums of plane waves with one to two periods over the sphere, ``(points, count)``, mean 0 and variance 1."""
+    fields = np.empty((len(points), count))
     for column in range(fields.shape[1]):
         direction = rng.normal(size=(waves, 3))
         direction *= rng.uniform(2.5, 5.0, (waves, 1)) / np.linalg.norm(direction, axis=1, keepdims=True)

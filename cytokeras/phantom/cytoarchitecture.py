@@ -8,9 +8,12 @@ to FG4), the published hallmark of the area sets it apart; those factors are our
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+
+from cytokeras.brain.labels import VISUAL_AREAS
 
 SECTION_THICKNESS_MM = 0.02
 """Thickness of a histological section, as in BigBrain."""
@@ -27,6 +30,7 @@ class Layer:
     """One cortical layer.
 
     Attributes:
+        name: I … VI, with a letter for a sublayer.
         thickness_mm: Mean thickness in mm.
         density: Cells per mm³.
         height_um: Mean extent of a cell body along the radial (pia to white matter) direction in µm.
@@ -35,6 +39,7 @@ class Layer:
         giant_um: Height and width of the large cells in µm.
     """
 
+    name: str
     thickness_mm: float
     density: float
     height_um: float
@@ -50,13 +55,15 @@ _LARGE_SHARE = 0.15
 _MEAN_CELL_UM = (11.0, 8.0)
 
 
-def _layers(thickness: tuple[float, ...], cells: tuple[tuple[float, float, float], ...]) -> tuple[Layer, ...]:
+def _layers(
+    names: str, thickness: tuple[float, ...], cells: tuple[tuple[float, float, float], ...]
+) -> tuple[Layer, ...]:
     layers = []
-    for mm, (thousands, height, width) in zip(thickness, cells, strict=True):
-        layer = Layer(mm, 1000.0 * thousands, height, width)
+    for name, mm, (thousands, height, width) in zip(names.split(), thickness, cells, strict=True):
+        layer = Layer(name, mm, 1000.0 * thousands, height, width)
         if height > LARGE_CELL_UM:
             mean_height, mean_width = _MEAN_CELL_UM
-            layer = Layer(mm, layer.density, mean_height, mean_width, _LARGE_SHARE, (height, width))
+            layer = Layer(name, mm, layer.density, mean_height, mean_width, _LARGE_SHARE, (height, width))
         layers.append(layer)
     return tuple(layers)
 
@@ -88,14 +95,15 @@ _PH = (
 def _occipital(thickness: tuple[float, ...], cells: tuple[tuple[float, float, float], ...]) -> tuple[Layer, ...]:
     """Layers I II IIIa IIIb IIIc IV V VIa VIb from the six measured thicknesses."""
     one, two, three, four, five, six = thickness
-    return _layers((one, two, three / 3, three / 3, three / 3, four, five, 0.6 * six, 0.4 * six), cells)
+    parts = (one, two, three / 3, three / 3, three / 3, four, five, 0.6 * six, 0.4 * six)
+    return _layers("I II IIIa IIIb IIIc IV V VIa VIb", parts, cells)
 
 
 def _fusiform(thickness: tuple[float, ...], cells: tuple[tuple[float, float, float], ...]) -> tuple[Layer, ...]:
     """Layers I II IIIa IIIb IIIc IV Va Vb VIa VIb from the six measured thicknesses."""
     one, two, three, four, five, six = thickness
     parts = (one, two, three / 3, three / 3, three / 3, four, five / 2, five / 2, 0.6 * six, 0.4 * six)
-    return _layers(parts, cells)
+    return _layers("I II IIIa IIIb IIIc IV Va Vb VIa VIb", parts, cells)
 
 
 def _scaled(layers: tuple[Layer, ...], factors: dict[int, tuple[float, float]]) -> tuple[Layer, ...]:
@@ -115,7 +123,8 @@ def _scaled(layers: tuple[Layer, ...], factors: dict[int, tuple[float, float]]) 
 
 def _striate() -> tuple[Layer, ...]:
     # BigBrain thickness of hOc1 (.15 .11 .34 .47 .22 .41); IV is divided in the proportions of the counts' source.
-    layers = _layers((0.15, 0.11, 0.34, 0.106, 0.164, 0.20, 0.22, 0.228, 0.182), _OC)
+    thickness = (0.15, 0.11, 0.34, 0.106, 0.164, 0.20, 0.22, 0.228, 0.182)
+    layers = _layers("I II III IVa IVb IVc V VIa VIb", thickness, _OC)
     meynert = replace(layers[6], giant_share=0.02, giant_um=(60.0, 30.0))
     return (*layers[:6], meynert, *layers[7:])
 
@@ -144,14 +153,27 @@ AREA_LAYERS: dict[str, tuple[Layer, ...]] = {
 }
 """Layers from pia to white matter of each area; other cortex has the mean thickness of the whole cortex."""
 
+# Cortex outside the 13 areas after the five types of von Economo (1929): the mean cortex above stands for the frontal
+# type; factors on (density, size) are ours.
+_OTHER_TYPES = {
+    "agranular": {_UPPER: (0.7, 1.1), _LOWER_III: (1.0, 1.3), _IV: (0.4, 1.1), _V: (1.0, 1.5)},
+    "parietal": {_UPPER: (1.2, 0.9), 2: (1.2, 0.9), 3: (1.2, 0.9), _IV: (1.5, 0.9)},
+    "polar": {i: (1.25, 0.85) for i in range(1, 10)},
+}
+OTHER_TEXTURES = 1 + len(_OTHER_TYPES)
+"""Textures of cortex outside the areas."""
+
 SUPRAGRANULAR, GRANULAR, INFRAGRANULAR = 0, 1, 2
+
+_TAPER = {"II": 0.2, "III": 0.5, "V": 0.5, "VI": 0.25}
+"""How much the cells of a layer narrow towards the pia (pyramids), our choice; other layers hold round cells."""
 
 
 @dataclass(frozen=True)
 class DepthProfiles:
-    """Depth profiles of several areas, tabulated over equal-volume cortical depth.
+    """Depth profiles of several textures, tabulated over equal-volume cortical depth.
 
-    Every array has shape ``(areas, DEPTH_BINS)``; bin 0 lies under the pia.
+    Every array has shape ``(textures, DEPTH_BINS)``; bin 0 lies under the pia.
 
     Attributes:
         profiles_per_mm2: Cell profiles visible in a section per mm² of it.
@@ -160,6 +182,7 @@ class DepthProfiles:
         giant_share: Share of giant cells.
         giant_height_um: Their height in µm.
         giant_width_um: Their width in µm.
+        taper: How much cells narrow towards the pia, 0 … 1.
         compartment: 0 above layer IV, 1 in it, 2 below.
     """
 
@@ -169,6 +192,7 @@ class DepthProfiles:
     giant_share: np.ndarray
     giant_height_um: np.ndarray
     giant_width_um: np.ndarray
+    taper: np.ndarray
     compartment: np.ndarray
 
 
@@ -183,13 +207,40 @@ def profiles_per_mm2(density: float | np.ndarray, height_um: float | np.ndarray)
     return density * SECTION_THICKNESS_MM * (thickness_um + height_um) / thickness_um
 
 
-def depth_profiles(areas: tuple[str, ...]) -> DepthProfiles:
-    """Tabulate the layers of ``areas`` over depth, with laminar borders blurred by about one cell."""
-    table = np.zeros((6, len(areas), DEPTH_BINS))
-    compartment = np.zeros((len(areas), DEPTH_BINS), np.uint8)
+def texture_layers(
+    rng: np.random.Generator | None = None, thickness_spread: float = 0.0, density_spread: float = 0.0
+) -> list[tuple[Layer, ...]]:
+    """Layers of every texture, in the order of ``textures_from_territory``.
+
+    Args:
+        rng: Source of an individual's differences; None: the published values.
+        thickness_spread: Standard deviation of the log of each layer's share of the cortex.
+        density_spread: Standard deviation of the log of each layer's cell density.
+    """
+    other = AREA_LAYERS["other cortex"]
+    types = [_scaled(other, factors) for factors in _OTHER_TYPES.values()]
+    textures = [other, *(AREA_LAYERS[area] for area in VISUAL_AREAS), *types]
+    if rng is None:
+        return textures
+    return [
+        tuple(
+            replace(
+                layer,
+                thickness_mm=layer.thickness_mm * float(np.exp(rng.normal(0.0, thickness_spread))),
+                density=layer.density * float(np.exp(rng.normal(0.0, density_spread))),
+            )
+            for layer in layers
+        )
+        for layers in textures
+    ]
+
+
+def depth_profiles(textures: Sequence[tuple[Layer, ...]]) -> DepthProfiles:
+    """Tabulate layers over depth, with laminar borders blurred by about one cell."""
+    table = np.zeros((7, len(textures), DEPTH_BINS))
+    compartment = np.zeros((len(textures), DEPTH_BINS), np.uint8)
     centres = (np.arange(DEPTH_BINS) + 0.5) / DEPTH_BINS
-    for row, area in enumerate(areas):
-        layers = AREA_LAYERS[area]
+    for row, layers in enumerate(textures):
         ends = np.cumsum([layer.thickness_mm for layer in layers])
         index = np.searchsorted(ends / ends[-1], centres)
         columns = [
@@ -199,14 +250,17 @@ def depth_profiles(areas: tuple[str, ...]) -> DepthProfiles:
                 layer.width_um,
                 layer.giant_share,
                 *layer.giant_um,
+                _TAPER.get(layer.name.rstrip("abc"), 0.0),
             )
             for layer in layers
         ]
         table[:, row] = np.asarray(columns).T[:, index]
-        compartment[row] = np.select([index < _IV - 2 * (area == "hOc1"), index <= _IV], [0, 1], 2)
+        main = [layer.name.rstrip("abc") for layer in layers]
+        parts = [GRANULAR if n == "IV" else SUPRAGRANULAR if n in ("I", "II", "III") else INFRAGRANULAR for n in main]
+        compartment[row] = np.asarray(parts)[index]
     kernel = np.exp(-0.5 * (np.arange(-6, 7) / PROFILE_BLUR_BINS) ** 2)
     kernel /= kernel.sum()
     padded = np.pad(table, ((0, 0), (0, 0), (6, 6)), mode="edge")
     blurred = np.apply_along_axis(np.convolve, 2, padded, kernel, "valid")
-    density, height, width, share, giant_height, giant_width = blurred.astype(np.float32)
-    return DepthProfiles(density, height, width, share, giant_height, giant_width, compartment)
+    density, height, width, share, giant_height, giant_width, taper = blurred.astype(np.float32)
+    return DepthProfiles(density, height, width, share, giant_height, giant_width, taper, compartment)

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
 
 import numpy as np
-from scipy import ndimage
 
 from cytokeras.brain import Atlas, Brain, Section, SectionPlane
-from cytokeras.brain.labels import UNLABELLED, VISUAL_AREAS, VISUAL_SCHEME
+from cytokeras.brain.labels import UNLABELLED, VISUAL_SCHEME
 from cytokeras.errors import UserError
 from cytokeras.phantom._section_fields import (
     BACKGROUND,
     LATTICE_MM,
-    OTHER_CORTEX,
     SectionFields,
     section_extent,
     section_fields,
 )
-from cytokeras.phantom.anatomy import (
-    PhantomHemisphere,
-    areas_from_territory,
-    phantom_hemisphere,
-    phantom_territory,
-)
+from cytokeras.phantom.anatomy import PhantomHemisphere, phantom_hemisphere
+from cytokeras.phantom.cytoarchitecture import DepthProfiles, depth_profiles, texture_layers
+from cytokeras.phantom.levels import PhantomLevel, phantom_level
+from cytokeras.phantom.phantom_atlas import LARGEST_SEED, phantom_atlas
 from cytokeras.phantom.renderer import SectionRenderer
-from cytokeras.surfaces import Hemisphere
+from cytokeras.surfaces import Hemisphere, Mesh
 
 SECTION_RANGE_MM = (-100.0, -42.0)
 """Default range of section positions (y, fsaverage space): it holds all 13 areas."""
@@ -35,26 +32,23 @@ SECTION_RANGE_MM = (-100.0, -42.0)
 HELD_OUT_EVERY = 12
 """One in twelve sections is held out (Spitzer et al. 2018, section 3.1)."""
 
-_ATLAS_INDIVIDUALS = 10  # as many brains as a Julich-Brain map averages
-_ATLAS_SEED = 1_000_000  # no individual of a user has a seed as large
-_ATLAS_SHIFT_MM = 2.0  # error of bringing one brain to the common space, our choice
-_ATLAS_BLUR_MM = 1.0
-_ATLAS_STEPS = 5  # depths at which the ribbon is filled with surface points
 _FIELDS_KEPT = 3  # one section's fields take up to 100 MB
 
 
 class PhantomBrain(Brain):
     """A synthetic brain: coronal sections through fsaverage5, cells drawn layer by layer, exact labels.
 
-    Everything about it is synthetic except the folding of the surfaces and the published layer tables it is drawn
+    Everything about it is synthetic except the folding it starts from and the published layer tables it is drawn
     from. Individuals (seeds) differ in position and size of their areas, in the gradients inside areas, in cells
-    and stain; they share one folding.
+    and stain, and, above the level "easy", in folding, layers, cutting angle and damage.
 
     Args:
         seed: The individual, 0 … 999,999.
         pixel_size_um: Width of a pixel in µm, 1 … 20.
-        sections_mm: Positions y of the coronal sections in mm; by default every 1.2 mm of ``SECTION_RANGE_MM``.
+        sections_mm: Positions of the sections in mm along y (before the cutting plane is tilted); by default every
+            1.2 mm of ``SECTION_RANGE_MM``.
         hemispheres: Which hemispheres the sections show.
+        level: "easy", "standard" or "hard"; see ``PhantomLevel``.
 
     Raises:
         UserError: A value outside these ranges, a section that misses the brain, or nilearn is not installed.
@@ -66,15 +60,21 @@ class PhantomBrain(Brain):
         pixel_size_um: float = 8.0,
         sections_mm: Sequence[float] | None = None,
         hemispheres: Sequence[str] = ("left", "right"),
+        level: str = "standard",
     ) -> None:
-        if not 0 <= seed < _ATLAS_SEED:
-            raise UserError(f"PhantomBrain: seed must be 0 … {_ATLAS_SEED - 1}. Received: seed={seed!r}")
+        if not 0 <= seed < LARGEST_SEED:
+            raise UserError(f"PhantomBrain: seed must be 0 … {LARGEST_SEED - 1}. Received: seed={seed!r}")
         if not 1.0 <= pixel_size_um <= 20.0:
             raise UserError(f"PhantomBrain: pixel_size_um must be 1 … 20. Received: pixel_size_um={pixel_size_um!r}")
         positions = np.arange(*SECTION_RANGE_MM, 1.2) if sections_mm is None else np.asarray(sections_mm, float)
         self.seed = seed
-        self._hemispheres = {name: phantom_hemisphere(name, seed) for name in hemispheres}
-        source = _FieldSource(list(self._hemispheres.values()))
+        self.level = phantom_level(level)
+        self._hemispheres = {name: phantom_hemisphere(name, seed, self.level) for name in hemispheres}
+        self._to_plane = _tilt(np.random.default_rng([seed, 4]), self.level.tilt_deg)
+        source = _FieldSource([_turned(h, self._to_plane) for h in self._hemispheres.values()], self.level)
+        rng = np.random.default_rng([seed, 5])
+        layers = texture_layers(rng, self.level.thickness_spread, self.level.density_spread)
+        self._profiles = depth_profiles(layers)
         super().__init__(
             name=f"phantom-{seed}",
             space="fsaverage",
@@ -88,19 +88,20 @@ class PhantomBrain(Brain):
     @cached_property
     def atlas(self) -> Atlas:
         """Probability of each of the 13 areas, 1 mm, from other individuals registered with error."""
-        return phantom_atlas(tuple(self._hemispheres))
+        return phantom_atlas(self.seed, self.level.name, tuple(self._hemispheres))
 
     def _section(self, index: int, y_mm: float, pixel_size_um: float, source: _FieldSource) -> Section:
         low, high = source.extent(y_mm)
         pixel_mm = pixel_size_um / 1000.0
         lattice_height = np.ceil((high[1] - low[1]) / LATTICE_MM).astype(int)
         top = float(low[1] + lattice_height * LATTICE_MM)
-        image = PhantomImage(source, y_mm, pixel_size_um, _section_seed(self.seed, y_mm), low, high)
+        seed = _section_seed(self.seed, y_mm)
+        image = PhantomImage(source, self._profiles, y_mm, pixel_size_um, seed, low, high)
         plane = SectionPlane(
             affine=np.array([[0.0, pixel_mm, 0.0], [-pixel_mm, 0.0, 0.0]]),
-            origin=np.array([low[0], y_mm, top]),
-            axis_u=np.array([1.0, 0.0, 0.0]),
-            axis_v=np.array([0.0, 0.0, 1.0]),
+            origin=np.array([low[0], y_mm, top]) @ self._to_plane,
+            axis_u=self._to_plane[0],
+            axis_v=self._to_plane[2],
         )
         split = "test" if index % HELD_OUT_EVERY == HELD_OUT_EVERY // 2 else "train"
         return Section(f"phantom-{self.seed}-{index:04d}", image, plane, PhantomLabels(image), split)
@@ -121,6 +122,7 @@ class PhantomImage:
     def __init__(
         self,
         source: _FieldSource,
+        profiles: DepthProfiles,
         y_mm: float,
         pixel_size_um: float,
         seed: int,
@@ -128,6 +130,7 @@ class PhantomImage:
         high: np.ndarray,
     ) -> None:
         self._source = source
+        self._profiles = profiles
         self._y_mm = y_mm
         self._seed = seed
         self.pixel_size_um = pixel_size_um
@@ -154,7 +157,7 @@ class PhantomImage:
         return self._renderer().render(row, column, height, width)
 
     def _renderer(self) -> SectionRenderer:
-        return SectionRenderer(self.fields(), self.pixel_size_um, self._seed)
+        return SectionRenderer(self.fields(), self._profiles, self.pixel_size_um, self._seed, self._source.level)
 
 
 class PhantomLabels:
@@ -182,62 +185,33 @@ class PhantomLabels:
 class _FieldSource:
     """Cuts planes through the hemispheres and keeps the last few."""
 
-    def __init__(self, hemispheres: list[PhantomHemisphere]) -> None:
+    def __init__(self, hemispheres: list[PhantomHemisphere], level: PhantomLevel) -> None:
         self._hemispheres = hemispheres
+        self.level = level
         self.fields = lru_cache(maxsize=_FIELDS_KEPT)(self._cut)
 
     def extent(self, y_mm: float) -> tuple[np.ndarray, np.ndarray]:
         return section_extent(self._hemispheres, y_mm)
 
     def _cut(self, y_mm: float) -> SectionFields:
-        return section_fields(self._hemispheres, y_mm)
+        level = self.level
+        return section_fields(self._hemispheres, y_mm, border_mm=level.border_mm, columns=level.column_contrast > 0)
 
 
-def phantom_atlas(hemispheres: Sequence[str] = ("left", "right")) -> Atlas:
-    """The probabilistic atlas of the phantom: area maps of ten other individuals, shifted, averaged, blurred.
-
-    Returns:
-        Synthetic probabilities, 1 mm voxels, 13 volumes in class order.
-    """
-    return _phantom_atlas(tuple(hemispheres))
+def _tilt(rng: np.random.Generator, spread_deg: float) -> np.ndarray:
+    """Rotation ``(3, 3)`` from space to (across, position, up) of a tilted stack of sections."""
+    about_x, about_z = np.radians(rng.normal(0.0, spread_deg, 2))
+    cx, sx, cz, sz = np.cos(about_x), np.sin(about_x), np.cos(about_z), np.sin(about_z)
+    return np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]]) @ np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
 
 
-@lru_cache(maxsize=2)
-def _phantom_atlas(names: tuple[str, ...]) -> Atlas:
-    surfaces = {name: phantom_hemisphere(name, _ATLAS_SEED).surfaces for name in names}
-    points = np.concatenate([hemisphere.pial.vertices for hemisphere in surfaces.values()])
-    points = points[points[:, 1] < SECTION_RANGE_MM[1] + 20.0]
-    low = np.floor(points.min(axis=0)) - 4
-    shape = tuple((np.ceil(points.max(axis=0)) + 4 - low).astype(int) + 1)
-    area_sum = np.zeros((len(VISUAL_AREAS), *shape), np.float32)
-    for individual in range(_ATLAS_INDIVIDUALS):
-        rng = np.random.default_rng([_ATLAS_SEED, individual])
-        tissue = np.zeros(shape, np.float32)
-        areas = np.zeros_like(area_sum)
-        for name, hemisphere in surfaces.items():
-            labels = areas_from_territory(*phantom_territory(name, _ATLAS_SEED + individual), OTHER_CORTEX)
-            _add_ribbon(tissue, areas, hemisphere, labels, low - rng.normal(0.0, _ATLAS_SHIFT_MM, 3))
-        area_sum += areas / np.maximum(tissue, 1)
-    blurred = ndimage.gaussian_filter(area_sum / _ATLAS_INDIVIDUALS, (0, *[_ATLAS_BLUR_MM] * 3))
-    affine = np.eye(4)
-    affine[:3, 3] = low
-    return Atlas(np.ascontiguousarray(np.moveaxis(blurred, 0, -1)), affine, VISUAL_AREAS)
-
-
-def _add_ribbon(
-    tissue: np.ndarray, areas: np.ndarray, surfaces: Hemisphere, labels: np.ndarray, origin: np.ndarray
-) -> None:
-    """Count the ribbon's sample points, all and per area, in the 1 mm voxels they fall into."""
-    corner = labels[surfaces.faces]
-    label = np.where(corner[:, 1] == corner[:, 2], corner[:, 1], corner[:, 0])  # the majority of the corners
-    for depth in (np.arange(_ATLAS_STEPS) + 0.5) / _ATLAS_STEPS:
-        vertices = (1 - depth) * surfaces.pial.vertices + depth * surfaces.white.vertices
-        voxel = np.rint(vertices[surfaces.faces].mean(axis=1) - origin).astype(int)
-        inside = ((voxel >= 0) & (voxel < tissue.shape)).all(axis=1)
-        x, y, z = voxel[inside].T
-        np.add.at(tissue, (x, y, z), 1)
-        visual = label[inside] > OTHER_CORTEX
-        np.add.at(areas, (label[inside][visual] - OTHER_CORTEX - 1, x[visual], y[visual], z[visual]), 1)
+def _turned(hemisphere: PhantomHemisphere, rotation: np.ndarray) -> PhantomHemisphere:
+    """The hemisphere as the knife sees it: sections are coronal there."""
+    if np.array_equal(rotation, np.eye(3)):
+        return hemisphere
+    surfaces = hemisphere.surfaces
+    pial, white = (Mesh(mesh.vertices @ rotation.T, mesh.faces) for mesh in (surfaces.pial, surfaces.white))
+    return replace(hemisphere, surfaces=Hemisphere(surfaces.name, pial, white, surfaces.inflated, surfaces.sphere))
 
 
 def _section_seed(seed: int, y_mm: float) -> int:
