@@ -116,14 +116,15 @@ def test_fields_of_concentric_spheres_match_the_formula():
 
 @settings(max_examples=15, deadline=None)
 @given(
+    level=st.sampled_from(sorted(LEVELS)),
     pixel_um=st.sampled_from([2.0, 4.0, 8.0, 16.0, 20.0]),
     shift=st.tuples(st.integers(-40, 40), st.integers(-40, 40)),
     place=st.integers(0, 10_000),
 )
-def test_overlapping_windows_agree_pixel_for_pixel(fields, pixel_um, shift, place):
+def test_overlapping_windows_agree_pixel_for_pixel(fields, level, pixel_um, shift, place):
     cortex = np.argwhere(fields.labels >= OTHER_CORTEX)
     row, column = (cortex[place * 37 % len(cortex)] * LATTICE_MM * 1000 / pixel_um).astype(int)
-    drawn = renderer(fields, pixel_um, 11)
+    drawn = renderer(fields, pixel_um, 11, level)
     first = drawn.render(row, column, 80, 90)
     second = drawn.render(row + shift[0], column + shift[1], 80, 90)
     dr, dc = shift

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cytokeras._files import atomic_path, create_folder
+from cytokeras._files import atomic_path, create_folder, write_json
 from cytokeras._progress import progress as show_progress
 from cytokeras.brain import _folder_format as names
 from cytokeras.brain.labels import ImageLabels
@@ -63,7 +63,7 @@ def save_brain(
     create_folder(folder)
     resumed = _check_target(folder, task, overwrite)
     (folder / names.BRAIN_FILE).unlink(missing_ok=True)
-    _write_json(folder / names.SAVING_FILE, task)
+    write_json(folder / names.SAVING_FILE, task)
     for part in ("sections", "labels", "surfaces"):
         create_folder(folder / part)
     surfaces = _save_surfaces(brain, folder)
@@ -83,7 +83,7 @@ def save_brain(
         "surfaces": surfaces,
         "atlas": atlas,
     }
-    _write_json(folder / names.BRAIN_FILE, content)
+    write_json(folder / names.BRAIN_FILE, content)
     (folder / names.SAVING_FILE).unlink(missing_ok=True)
 
 
@@ -191,8 +191,3 @@ def _write_sections(path: Path, rows: list[dict[str, Any]]) -> None:
     writer.writerows(rows)
     with atomic_path(path) as temporary:
         temporary.write_text(text.getvalue(), encoding="utf-8")
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from cytokeras.brain import Atlas, Brain, Section, SectionPlane
-from cytokeras.brain.labels import UNLABELLED, VISUAL_SCHEME
+from cytokeras.brain.labels import UNLABELLED, VISUAL_SCHEME, SectionLabels
 from cytokeras.errors import UserError
 from cytokeras.phantom._section_fields import (
     BACKGROUND,
@@ -20,6 +20,7 @@ from cytokeras.phantom._section_fields import (
     section_fields,
 )
 from cytokeras.phantom.anatomy import PhantomHemisphere, phantom_hemisphere
+from cytokeras.phantom.annotation import PartialLabels, is_annotated
 from cytokeras.phantom.cytoarchitecture import DepthProfiles, depth_profiles, texture_layers
 from cytokeras.phantom.levels import PhantomLevel, phantom_level
 from cytokeras.phantom.phantom_atlas import LARGEST_SEED, phantom_atlas
@@ -32,7 +33,21 @@ SECTION_RANGE_MM = (-100.0, -42.0)
 HELD_OUT_EVERY = 12
 """One in twelve sections is held out (Spitzer et al. 2018, section 3.1)."""
 
+ANNOTATIONS = ("full", "partial", "none")
+
 _FIELDS_KEPT = 3  # one section's fields take up to 100 MB
+
+
+def section_positions(spacing_mm: float = 1.2) -> np.ndarray:
+    """Positions in mm of evenly spaced sections through ``SECTION_RANGE_MM``.
+
+    Raises:
+        UserError: The spacing is not between 20 µm and the range's length.
+    """
+    low, high = SECTION_RANGE_MM
+    if not 0.02 <= spacing_mm <= high - low:
+        raise UserError(f"The spacing of sections must be 0.02 … {high - low:g} mm. Received: {spacing_mm!r}")
+    return np.arange(low, high, spacing_mm)
 
 
 class PhantomBrain(Brain):
@@ -49,6 +64,8 @@ class PhantomBrain(Brain):
             1.2 mm of ``SECTION_RANGE_MM``.
         hemispheres: Which hemispheres the sections show.
         level: "easy", "standard" or "hard"; see ``PhantomLevel``.
+        annotation: "full": exact labels everywhere; "partial": labels of some areas on some of the training
+            sections, exact ones on the test sections; "none".
 
     Raises:
         UserError: A value outside these ranges, a section that misses the brain, or nilearn is not installed.
@@ -61,14 +78,20 @@ class PhantomBrain(Brain):
         sections_mm: Sequence[float] | None = None,
         hemispheres: Sequence[str] = ("left", "right"),
         level: str = "standard",
+        annotation: str = "full",
     ) -> None:
+        if annotation not in ANNOTATIONS:
+            raise UserError(
+                f"PhantomBrain: annotation must be one of {ANNOTATIONS}. Received: annotation={annotation!r}"
+            )
         if not 0 <= seed < LARGEST_SEED:
             raise UserError(f"PhantomBrain: seed must be 0 … {LARGEST_SEED - 1}. Received: seed={seed!r}")
         if not 1.0 <= pixel_size_um <= 20.0:
             raise UserError(f"PhantomBrain: pixel_size_um must be 1 … 20. Received: pixel_size_um={pixel_size_um!r}")
-        positions = np.arange(*SECTION_RANGE_MM, 1.2) if sections_mm is None else np.asarray(sections_mm, float)
+        positions = section_positions() if sections_mm is None else np.asarray(sections_mm, float)
         self.seed = seed
         self.level = phantom_level(level)
+        self._annotation = annotation
         self._hemispheres = {name: phantom_hemisphere(name, seed, self.level) for name in hemispheres}
         self._to_plane = _tilt(np.random.default_rng([seed, 4]), self.level.tilt_deg)
         source = _FieldSource([_turned(h, self._to_plane) for h in self._hemispheres.values()], self.level)
@@ -104,7 +127,16 @@ class PhantomBrain(Brain):
             axis_v=self._to_plane[2],
         )
         split = "test" if index % HELD_OUT_EVERY == HELD_OUT_EVERY // 2 else "train"
-        return Section(f"phantom-{self.seed}-{index:04d}", image, plane, PhantomLabels(image), split)
+        labels = self._labels(image, split, seed)
+        return Section(f"phantom-{self.seed}-{index:04d}", image, plane, labels, split)
+
+    def _labels(self, image: PhantomImage, split: str, seed: int) -> SectionLabels | None:
+        truth = PhantomLabels(image)
+        if self._annotation == "full" or (self._annotation == "partial" and split == "test"):
+            return truth
+        if self._annotation == "partial" and is_annotated(seed):
+            return PartialLabels(image, truth, seed)
+        return None
 
 
 class PhantomImage:
