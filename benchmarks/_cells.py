@@ -1,6 +1,8 @@
-"""Cells read back from an image: detection, and density over cortical depth. For the phantom's checks."""
+"""Cells read back from images of 1 µm per pixel: bodies, numbers, layers. For the checks of the phantom."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
@@ -10,34 +12,78 @@ from cytokeras.phantom.cytoarchitecture import Layer, depth_profiles
 from cytokeras.phantom.levels import PhantomLevel
 from cytokeras.phantom.renderer import SectionRenderer
 
-DETECTION_PIXEL_UM = 1.0
-_CELL_OPTICAL_DENSITY = 0.35  # above neuropil and light glia rims, below the palest neuron
-_SMALLEST_CELL_UM2 = 10.0
+_SMALLEST_BODY_UM2 = 10.0
+_RIM_PX = 2
+_OVERLAP_DENSITY = 1.15  # denser bodies of the phantom are glia or two neurons, one above the other
 
 
-def detect_cells(grey: np.ndarray, glass: float) -> tuple[np.ndarray, np.ndarray]:
-    """Detect dark cell bodies in an image of 1 µm per pixel.
+@dataclass(frozen=True)
+class Bodies:
+    """Connected dark bodies of an image.
 
-    Touching cells are parted where the distance to their common outline has several peaks.
+    Attributes:
+        centres: ``(N, 2)`` (row, column) in px.
+        area_um2: ``(N,)``.
+        stain: ``(N,)`` optical density above the surroundings, summed over the body and its rim.
+        peaks: ``(N,)`` number of peaks of the distance to the outline; 1: looks like one cell.
+        darkest: ``(N,)`` largest optical density.
+    """
+
+    centres: np.ndarray
+    area_um2: np.ndarray
+    stain: np.ndarray
+    peaks: np.ndarray
+    darkest: np.ndarray
+
+    @property
+    def single(self) -> np.ndarray:
+        """Which bodies look like one neuron."""
+        return (self.peaks == 1) & (self.area_um2 >= _SMALLEST_BODY_UM2) & (self.darkest < _OVERLAP_DENSITY)
+
+
+def find_bodies(grey: np.ndarray, glass: float, threshold: float) -> Bodies:
+    """Find bodies whose optical density is above ``threshold`` in an image of 1 µm per pixel, ``(H, W)`` uint8."""
+    density = -np.log(np.maximum(grey.astype(np.float32), 1) / glass)
+    smooth = ndimage.gaussian_filter(density, 0.7)
+    dark = smooth > threshold
+    body, count = ndimage.label(dark)
+    depth = ndimage.gaussian_filter(ndimage.distance_transform_edt(dark), 0.8)
+    peak = (ndimage.maximum_filter(depth, size=5) == depth) & dark & (depth > 0.8)
+    peak_of, _ = ndimage.label(peak, structure=np.ones((3, 3)))
+    pairs = np.unique(np.stack([body[peak], peak_of[peak]]), axis=1)
+    away, nearest = ndimage.distance_transform_edt(~dark, return_indices=True)
+    with_rim = np.where(away <= _RIM_PX, body[tuple(nearest)], 0)
+    names = np.arange(1, count + 1)
+    stain = np.bincount(with_rim.ravel(), (density - np.median(density)).ravel(), count + 1)[1:]
+    return Bodies(
+        np.asarray(ndimage.center_of_mass(dark, body, names)).reshape(-1, 2),
+        np.bincount(body.ravel(), minlength=count + 1)[1:].astype(float),
+        stain,
+        np.bincount(pairs[0], minlength=count + 1)[1:],
+        ndimage.maximum(smooth, body, names),
+    )
+
+
+def neurons_per_mm2(bodies: Bodies, chosen: np.ndarray, area_mm2: float, glia_stain: float) -> float:
+    """Number of neurons from the stain of all bodies, divided by that of one neuron.
+
+    Cells that overlap add up their stain, so none is lost. Bodies that look single are more often small ones, since
+    large cells overlap more: each is weighted by the inverse of its chance to touch no other (Poisson process).
 
     Args:
-        grey: ``(H, W)`` uint8.
-        glass: Grey value of empty glass.
-
-    Returns:
-        Centres ``(N, 2)`` (row, column) in px, areas ``(N,)`` in µm².
+        bodies: All bodies.
+        chosen: ``(N,)`` bool, those that lie in the area counted.
+        area_mm2: The area counted.
+        glia_stain: Stain of all glia in a mm².
     """
-    density = -np.log(np.maximum(ndimage.gaussian_filter(grey.astype(np.float32), 0.7), 1) / glass)
-    cells = density > _CELL_OPTICAL_DENSITY
-    inside = ndimage.gaussian_filter(ndimage.distance_transform_edt(cells), 0.8)
-    peak = (ndimage.maximum_filter(inside, size=5) == inside) & cells & (inside > 0.8)
-    seeds, count = ndimage.label(peak, structure=np.ones((3, 3)))
-    nearest = ndimage.distance_transform_edt(seeds == 0, return_distances=False, return_indices=True)
-    owner = np.where(cells, seeds[tuple(nearest)], 0)
-    area = np.bincount(owner.ravel(), minlength=count + 1)[1:] * DETECTION_PIXEL_UM**2
-    centres = np.asarray(ndimage.center_of_mass(seeds > 0, seeds, np.arange(1, count + 1))).reshape(-1, 2)
-    kept = area >= _SMALLEST_CELL_UM2
-    return centres[kept], area[kept]
+    single = chosen & bodies.single
+    stain, radius = bodies.stain[single], np.sqrt(bodies.area_um2[single] / np.pi)
+    total = bodies.stain[chosen].sum() / area_mm2 - glia_stain
+    mean = stain.mean()
+    for _ in range(20):
+        touching = 1e-6 * total / mean * np.pi * (radius + radius.mean()) ** 2
+        mean = np.average(stain, weights=np.exp(touching))
+    return float(total / mean)
 
 
 def flat_slab(layers: tuple[Layer, ...], width_mm: float, level: PhantomLevel, seed: int) -> np.ndarray:
@@ -45,50 +91,43 @@ def flat_slab(layers: tuple[Layer, ...], width_mm: float, level: PhantomLevel, s
     thickness = sum(layer.thickness_mm for layer in layers)
     height, width = (int(np.ceil(mm / LATTICE_MM)) + 8 for mm in (thickness, width_mm))
     rho = np.clip(np.arange(height) * LATTICE_MM / thickness, 0, 1)
-    depth = np.repeat(np.rint(255 * rho).astype(np.uint8)[:, None], width, axis=1)
     zeros = np.zeros((height, width), np.uint8)
     fields = SectionFields(
         y_mm=0.0,
         x_mm=0.0,
         z_mm=0.0,
         labels=np.full((height, width), OTHER_CORTEX, np.uint8),
-        depth=depth,
+        depth=np.repeat(np.rint(255 * rho).astype(np.uint8)[:, None], width, axis=1),
         gradients=np.zeros((4, height, width), np.int8),
         texture=zeros,
         neighbour=zeros,
         share=zeros,
         columns=np.zeros((height, width), np.int8),
     )
-    renderer = SectionRenderer(fields, depth_profiles([layers]), DETECTION_PIXEL_UM, seed, level)
+    renderer = SectionRenderer(fields, depth_profiles([layers]), 1.0, seed, level)
     return renderer.render(0, 0, round(1000 * thickness), round(1000 * width_mm))
 
 
-def change_points(values: np.ndarray, weights: np.ndarray, parts: int, shortest: int) -> np.ndarray:
-    """Cut a sequence into parts of constant values by least squares (dynamic programming, exact).
+def borders(values: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Cut a sequence into parts that follow given levels in their order, by least squares (exact).
 
     Args:
-        values: ``(N, C)`` measurements.
-        weights: ``(C,)`` weight of each channel.
-        parts: Number of parts.
-        shortest: Fewest entries in a part.
+        values: ``(N, C)`` measurements of equal noise.
+        levels: ``(P, C)`` level of each part.
 
     Returns:
-        ``(parts + 1,)`` ends, from 0 to N.
+        ``(P + 1,)`` ends, from 0 to N.
     """
-    count = len(values)
-    scaled = values * np.sqrt(weights)
-    sums = np.concatenate([np.zeros((1, scaled.shape[1])), np.cumsum(scaled, axis=0)])
-    squares = np.concatenate([[0.0], np.cumsum((scaled**2).sum(axis=1))])
-    i, j = np.arange(count + 1)[:, None], np.arange(count + 1)[None]
-    length = np.maximum(j - i, 1)
-    cost = squares[j] - squares[i] - ((sums[j] - sums[i]) ** 2).sum(axis=-1) / length
-    cost = np.where(j - i >= shortest, cost, np.inf)
-    best, origin = cost[0], []
-    for _ in range(parts - 1):
-        total = best[:, None] + cost
-        origin.append(total.argmin(axis=0))
-        best = total.min(axis=0)
-    ends = [count]
-    for step in reversed(origin):
-        ends.append(int(step[ends[-1]]))
+    misfit = ((values[:, None] - levels[None]) ** 2).sum(axis=-1)
+    upto = np.concatenate([np.zeros((1, len(levels))), np.cumsum(misfit, axis=0)])
+    best, origins = upto[:, 0], []
+    for part in range(1, len(levels)):
+        # Best way to end the earlier parts at i, for the part's own cost from i on.
+        start = best - upto[:, part]
+        origin = np.array([np.argmin(start[: end + 1]) for end in range(len(start))])
+        origins.append(origin)
+        best = upto[:, part] + start[origin]
+    ends = [len(values)]
+    for origin in reversed(origins):
+        ends.append(int(origin[ends[-1]]))
     return np.array([0, *ends[::-1]])

@@ -14,6 +14,22 @@ TEAR, FOLD, KNIFE_MARK, DUST = range(4)
 """Kinds of damage: tissue gone, tissue twice, a stripe that is thicker or thinner, dirt on the glass."""
 
 
+_UNEVEN = 0.5  # share of the half width by which an outline swings (our choice)
+_UNEVEN_MM = 0.12
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _smooth_noise(y_mm: Any, x_mm: Any) -> Any:
+    """Random numbers in [0, 1) at every 0.12 mm, linear between them."""
+    y, x = y_mm / _UNEVEN_MM, x_mm / _UNEVEN_MM
+    i, j = math.floor(y), math.floor(x)
+    s, t = y - i, x - j
+    key = np.uint64(0xD0A6E)
+    above = (1 - t) * uniform(mix(key, i, j), 0) + t * uniform(mix(key, i, j + 1), 0)
+    below = (1 - t) * uniform(mix(key, i + 1, j), 0) + t * uniform(mix(key, i + 1, j + 1), 0)
+    return (1 - s) * above + s * below
+
+
 @njit(cache=True, nogil=True)
 def draw_damage(damage: Any, place: Any, segments: Any) -> None:
     """Draw damaged places: each is what lies within a distance of a straight line.
@@ -31,15 +47,19 @@ def draw_damage(damage: Any, place: Any, segments: Any) -> None:
         ay, ax = segments[n, 1] / pixel_mm - row, segments[n, 2] / pixel_mm - column
         by, bx = segments[n, 3] / pixel_mm - row, segments[n, 4] / pixel_mm - column
         half = segments[n, 5] / pixel_mm
-        top, bottom = int(min(ay, by) - half) - 1, int(max(ay, by) + half) + 3
-        left, right = int(min(ax, bx) - half) - 1, int(max(ax, bx) + half) + 3
+        widest = half * (1 + _UNEVEN)
+        top, bottom = int(min(ay, by) - widest) - 1, int(max(ay, by) + widest) + 3
+        left, right = int(min(ax, bx) - widest) - 1, int(max(ax, bx) + widest) + 3
         uy, ux = by - ay, bx - ax
         squared = max(uy * uy + ux * ux, 1e-12)
         for r in range(max(top, 0), min(bottom, height)):
             for c in range(max(left, 0), min(right, width)):
                 t = min(max(((r - ay) * uy + (c - ax) * ux) / squared, 0.0), 1.0)
                 dy, dx = r - ay - t * uy, c - ax - t * ux
-                covered = min(max(half - math.sqrt(dy * dy + dx * dx) + 0.5, 0.0), 1.0, 2 * half)
+                reach = half
+                if kind != KNIFE_MARK:
+                    reach *= 1 + _UNEVEN * (2 * _smooth_noise((row + r) * pixel_mm, (column + c) * pixel_mm) - 1)
+                covered = min(max(reach - math.sqrt(dy * dy + dx * dx) + 0.5, 0.0), 1.0, 2 * half)
                 if covered == 0:
                     continue
                 if kind == TEAR:

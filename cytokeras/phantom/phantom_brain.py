@@ -172,7 +172,7 @@ class PhantomImage:
     @property
     def background(self) -> int:
         """Grey value of empty glass."""
-        return self._renderer().background
+        return self.renderer().background
 
     def fields(self) -> SectionFields:
         """What lies where in the plane."""
@@ -186,9 +186,10 @@ class PhantomImage:
         """
         if level != 0:
             raise UserError(f"PhantomImage has one level, 0. Received: level={level!r}")
-        return self._renderer().render(row, column, height, width)
+        return self.renderer().render(row, column, height, width)
 
-    def _renderer(self) -> SectionRenderer:
+    def renderer(self) -> SectionRenderer:
+        """What draws this section."""
         return SectionRenderer(self.fields(), self._profiles, self.pixel_size_um, self._seed, self._source.level)
 
 

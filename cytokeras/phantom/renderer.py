@@ -85,6 +85,9 @@ class SectionRenderer:
         pixel_size_um: Width of a pixel in µm, 1 … 20. Pixel (0, 0) is centred on lattice point (0, 0).
         seed: Seed of this section's cells, stain and damage.
         level: What the section shows beside cells.
+
+    Attributes:
+        damage: ``(N, 7)`` damaged places; see ``random_damage``.
     """
 
     def __init__(
@@ -95,7 +98,7 @@ class SectionRenderer:
         self._seed = np.uint64(seed)
         self._level = level
         self._stain = Stain.random(np.random.default_rng(seed), level)
-        self._damage = random_damage(np.random.default_rng([seed, 1]), fields, level)
+        self.damage = random_damage(np.random.default_rng([seed, 1]), fields, level)
         self._tables = _tables(profiles, level)
         neuropil = np.full(len(VISUAL_SCHEME), _CORTEX_NEUROPIL)
         neuropil[list(_NEUROPIL_OPTICAL_DENSITY)] = list(_NEUROPIL_OPTICAL_DENSITY.values())
@@ -147,13 +150,13 @@ class SectionRenderer:
         """Damage of a window as ``draw_damage`` leaves it; ``(3, 0, 0)`` where there is none."""
         low = np.array([row, column]) * self._pixel_mm
         high = low + np.array([height, width]) * self._pixel_mm
-        ends, reach = self._damage[:, 1:5].reshape(-1, 2, 2), self._damage[:, 5:6] + self._pixel_mm
+        ends, reach = self.damage[:, 1:5].reshape(-1, 2, 2), 2 * self.damage[:, 5:6] + self._pixel_mm
         near = ((ends.max(axis=1) + reach >= low) & (ends.min(axis=1) - reach <= high)).all(axis=1)
         if not near.any():
             return np.zeros((3, 0, 0), np.float32)
         damage = np.zeros((3, height, width), np.float32)
         damage[1] = 1
-        draw_damage(damage, (row, column, self._pixel_mm), self._damage[near])
+        draw_damage(damage, (row, column, self._pixel_mm), self.damage[near])
         return damage
 
 
