@@ -2,52 +2,61 @@
 
 from __future__ import annotations
 
+import zlib
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
-from cytokeras.brain.labels import UNLABELLED
-from cytokeras.phantom._section_fields import LATTICE_MM, OTHER_CORTEX
-
-if TYPE_CHECKING:
-    from cytokeras.phantom.phantom_brain import PhantomImage, PhantomLabels
+from cytokeras.brain import Section
+from cytokeras.brain.labels import UNLABELLED, VISUAL_AREAS, VISUAL_SCHEME, SectionLabels
 
 ANNOTATED_SECTIONS = 0.5
 """Share of the training sections with any annotation; our choice, like the numbers below."""
 _ANNOTATED_AREAS = 0.6
 _MARGIN_MM = (1.0, 4.0)
-_COARSE = 8  # lattice points per point of the annotation's outline: a quarter of a millimetre
+_OUTLINE_MM = 0.25  # spacing of the lattice on which an annotation is outlined
 _UNEVEN_MM = 0.8
+_FIRST_AREA = VISUAL_SCHEME.index(VISUAL_AREAS[0])
 
 
-def is_annotated(seed: int) -> bool:
-    """Whether the section of that seed has an annotation."""
-    return bool(np.random.default_rng([seed, 6]).random() < ANNOTATED_SECTIONS)
+def partly_annotated(section: Section) -> Section:
+    """The section as an expert may have left it: without labels, or with those of some of its areas.
+
+    The choice depends on the section's id alone. Sections of split "test" keep all their labels, to be scored on.
+    """
+    labels = section.labels
+    if labels is None or section.split == "test":
+        return section
+    seed = zlib.crc32(section.id.encode())
+    annotated = np.random.default_rng([seed, 6]).random() < ANNOTATED_SECTIONS
+    kept = PartialLabels(labels, section.image, seed) if annotated else None
+    return Section(section.id, section.image, section.plane, kept, section.split)
 
 
 class PartialLabels:
-    """The exact classes near some of a section's areas; elsewhere the section is not annotated.
+    """The classes near some of a section's areas; elsewhere the section is not annotated.
 
     Args:
-        image: The section.
-        truth: Its exact labels.
-        seed: The section's; it draws the areas and the margin around them.
+        truth: The labels of the whole section.
+        image: The section's image, for its shape and pixel size.
+        seed: It draws the areas and the margin around them.
     """
 
-    def __init__(self, image: PhantomImage, truth: PhantomLabels, seed: int) -> None:
-        self._image = image
+    def __init__(self, truth: SectionLabels, image: Any, seed: int) -> None:
         self._truth = truth
+        self._shape = image.shape[:2]
+        self._step = max(1, round(1000 * _OUTLINE_MM / image.pixel_size_um))
+        self._step_mm = self._step * image.pixel_size_um / 1000
         self._seed = seed
 
     def read(self, row: int, column: int, height: int, width: int, step: int = 1) -> np.ndarray:
         """Class indices ``(height, width)`` uint8 at pixels (row + step i, column + step j); 255: not annotated."""
-        labels = self._truth.read(row, column, height, width, step)
-        scale = self._image.pixel_size_um / (1000.0 * LATTICE_MM * _COARSE)
+        labels = np.array(self._truth.read(row, column, height, width, step))
         outlined = self._outlined
         rows, columns = (
-            np.clip(np.rint((start + step * np.arange(count)) * scale).astype(int), 0, size - 1)
+            np.clip(np.rint((start + step * np.arange(count)) / self._step).astype(int), 0, size - 1)
             for start, count, size in zip((row, column), (height, width), outlined.shape, strict=True)
         )
         labels[~outlined[np.ix_(rows, columns)]] = UNLABELLED
@@ -55,12 +64,13 @@ class PartialLabels:
 
     @cached_property
     def _outlined(self) -> np.ndarray:
-        """What is annotated, on the coarse lattice."""
+        """What is annotated, at every ``_step``-th pixel."""
         rng = np.random.default_rng([self._seed, 7])
-        labels = self._image.fields().labels[::_COARSE, ::_COARSE]
-        areas = np.unique(labels[labels > OTHER_CORTEX])
+        height, width = (-(-length // self._step) for length in self._shape)
+        labels = self._truth.read(0, 0, height, width, self._step)
+        areas = np.unique(labels[(labels >= _FIRST_AREA) & (labels != UNLABELLED)])
         chosen = areas[rng.random(len(areas)) < _ANNOTATED_AREAS]
-        distance = LATTICE_MM * _COARSE * ndimage.distance_transform_edt(~np.isin(labels, chosen))
+        distance = self._step_mm * ndimage.distance_transform_edt(~np.isin(labels, chosen))
         uneven = ndimage.gaussian_filter(rng.normal(size=labels.shape), 6, mode="wrap")
         uneven *= _UNEVEN_MM / uneven.std()
         return (distance < rng.uniform(*_MARGIN_MM) + uneven) & (len(chosen) > 0)

@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from cytokeras.brain import Atlas, Brain, Section, SectionPlane
-from cytokeras.brain.labels import UNLABELLED, VISUAL_SCHEME, SectionLabels
+from cytokeras.brain.labels import UNLABELLED, VISUAL_SCHEME
 from cytokeras.errors import UserError
 from cytokeras.phantom._section_fields import (
     BACKGROUND,
@@ -20,7 +20,7 @@ from cytokeras.phantom._section_fields import (
     section_fields,
 )
 from cytokeras.phantom.anatomy import PhantomHemisphere, phantom_hemisphere
-from cytokeras.phantom.annotation import PartialLabels, is_annotated
+from cytokeras.phantom.annotation import partly_annotated
 from cytokeras.phantom.cytoarchitecture import DepthProfiles, depth_profiles, texture_layers
 from cytokeras.phantom.levels import PhantomLevel, phantom_level
 from cytokeras.phantom.phantom_atlas import LARGEST_SEED, phantom_atlas
@@ -127,16 +127,9 @@ class PhantomBrain(Brain):
             axis_v=self._to_plane[2],
         )
         split = "test" if index % HELD_OUT_EVERY == HELD_OUT_EVERY // 2 else "train"
-        labels = self._labels(image, split, seed)
-        return Section(f"phantom-{self.seed}-{index:04d}", image, plane, labels, split)
-
-    def _labels(self, image: PhantomImage, split: str, seed: int) -> SectionLabels | None:
-        truth = PhantomLabels(image)
-        if self._annotation == "full" or (self._annotation == "partial" and split == "test"):
-            return truth
-        if self._annotation == "partial" and is_annotated(seed):
-            return PartialLabels(image, truth, seed)
-        return None
+        labels = None if self._annotation == "none" else PhantomLabels(image)
+        section = Section(f"phantom-{self.seed}-{index:04d}", image, plane, labels, split)
+        return partly_annotated(section) if self._annotation == "partial" else section
 
 
 class PhantomImage:
