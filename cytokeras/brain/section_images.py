@@ -13,9 +13,10 @@ from cytokeras.brain._cell_body_channel import STAINS, Channel, Polarity, bright
 from cytokeras.brain._pixel_size import check_pixel_size
 from cytokeras.brain._section_tiff import write_section_tiff
 from cytokeras.brain._tiff_file import check_file
+from cytokeras.brain._tile_cache import TileCache, tile_cache
 from cytokeras.errors import UserError
 
-__all__ = ["ArrayImage", "SectionImage", "write_section_tiff"]
+__all__ = ["ArrayImage", "SectionImage", "TileCache", "tile_cache", "write_section_tiff"]
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _BACKGROUND_SAMPLES = 1 << 18
@@ -31,12 +32,14 @@ class SectionImage(abc.ABC):
         pixel_size_um: Size of a pixel of the finest level in µm.
         levels: Downsampling factor of each resolution, ``(1.0, …)`` rising.
         level_shapes: (height, width) of each resolution.
+        format: What the image is stored as.
     """
 
     shape: tuple[int, int]
     pixel_size_um: float
     levels: tuple[float, ...]
     level_shapes: tuple[tuple[int, int], ...]
+    format: str = "array"
 
     @property
     @abc.abstractmethod
@@ -87,6 +90,7 @@ class SectionImage(abc.ABC):
         channel: Channel | None = None,
         *,
         polarity: Polarity = "auto",
+        cache: TileCache | None = None,
     ) -> SectionImage:
         """Open a TIFF, BigTIFF or OME-TIFF (tiled, striped, pyramidal), PNG or JPEG file.
 
@@ -103,6 +107,7 @@ class SectionImage(abc.ABC):
                 they mean 0.05 to 40 µm.
             channel: ``"haematoxylin"``, ``"eosin"``, ``"dab"`` or ``"grey"`` (luma); None: as above.
             polarity: ``"bright"`` or ``"dark"`` background where the border does not tell.
+            cache: Where decoded tiles are kept; None: ``tile_cache``, which all images share.
 
         Raises:
             UserError: The file is missing, damaged or of another kind, its pixel size is unknown or
@@ -112,6 +117,7 @@ class SectionImage(abc.ABC):
             raise UserError(f"channel: must be one of {', '.join(STAINS)}, grey; received {channel!r}.")
         if polarity not in ("auto", "bright", "dark"):
             raise UserError(f"polarity: must be 'auto', 'bright' or 'dark'; received {polarity!r}.")
+        cache = tile_cache if cache is None else cache
         path = Path(path)
         check_file(path)
         try:
@@ -122,10 +128,10 @@ class SectionImage(abc.ABC):
         if magic in _TIFF_MAGIC:
             from cytokeras.brain._tiff_image import TiffImage
 
-            return TiffImage(path, pixel_size_um, channel, polarity)
+            return TiffImage(path, pixel_size_um, channel, polarity, cache)
         from cytokeras.brain._raster_image import RasterImage
 
-        return RasterImage(path, pixel_size_um, channel, polarity)
+        return RasterImage(path, pixel_size_um, channel, polarity, cache)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.shape[0]} x {self.shape[1]} px, {self.pixel_size_um:g} µm)"
