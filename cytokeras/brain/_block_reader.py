@@ -42,8 +42,8 @@ class BlockSource(Protocol):
     def read_blocks(self, indices: Sequence[Index]) -> Iterator[tuple[Index, NDArray[Any] | None]]:
         """Yield blocks as ``(h, w)`` or ``(h, w, samples)`` raw values, in any order; None where there is no data."""
 
-    def read_window(self, row: int, column: int, height: int, width: int) -> NDArray[Any]:
-        """Return ``(height, width)`` raw values of a window inside the image."""
+    def read_window(self, row: int, column: int, out: NDArray[Any]) -> None:
+        """Fill ``out`` with the raw values of the window of its shape at (row, column), which lies inside the image."""
 
 
 def block_extent(source: BlockSource, i: int, j: int) -> tuple[int, int, int, int]:
@@ -85,7 +85,11 @@ class BlockReader:
         """Fill ``out`` with the window of its shape at (row, column), which lies inside the level."""
         source = self._levels[level]
         if source.direct:
-            out[...] = self._convert(source.read_window(row, column, *out.shape))
+            raw: NDArray[Any] = out if source.dtype == np.uint8 else np.empty(out.shape, source.dtype)
+            source.read_window(row, column, raw)
+            grey = self._convert(raw)
+            if grey is not out:
+                out[...] = grey
             return
         bottom, right = row + out.shape[0], column + out.shape[1]
         for (i, j), block in self._blocks(level, row, column, bottom, right):

@@ -1,8 +1,8 @@
 """One resolution of a TIFF file, with every defect of its structure found when it is opened.
 
-Tiles are read with plain seeks and decoded by ``TiffPage.decode``: tifffile's ``aszarr`` is deprecated in later releases
-and slower (``benchmarks/section_reading.py``). No file stays open between reads, so that a brain of thousands of sections
-does not run out of file handles and threads need not share a file position.
+Tiles are read with plain seeks and decoded by ``TiffPage.decode``: tifffile's ``aszarr`` is deprecated in later
+releases and slower (``benchmarks/section_reading.py``). No file stays open between reads, so that a brain of thousands
+of sections does not run out of file handles and threads need not share a file position.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class TiffLevel:
     dtype: np.dtype[Any]
     block: tuple[int, int]
     compression: str
-    direct: bool  # uncompressed grey, of which any rows can be read
+    direct: bool  # uncompressed grey
     _number: int
     _page: Any
     _decode: Callable[..., Any]
@@ -100,28 +100,31 @@ class TiffLevel:
         )
 
     def read_blocks(self, indices: Sequence[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], NDArray[Any] | None]]:
-        """Yield blocks as ``(h, w)`` or ``(h, w, samples)`` raw values in the order of the disk; see ``BlockSource``."""
+        """Yield blocks as ``(h, w)`` or ``(h, w, samples)`` raw values, as they lie on the disk; see ``BlockSource``."""
         with self._open() as file:
             for i, j in sorted(indices, key=self._place):
                 with self._damage_told(f"block ({i}, {j})"):
                     raw = self._load(file, i, j)
                 yield (i, j), raw[..., 0] if raw is not None and self.samples == 1 else raw
 
-    def read_window(self, row: int, column: int, height: int, width: int) -> NDArray[Any]:
-        """Return ``(height, width)`` raw values; only where ``direct``."""
-        values = np.empty((height, width), self.dtype.newbyteorder(self._page.parent.byteorder))
+    def read_window(self, row: int, column: int, out: NDArray[Any]) -> None:
+        """Fill ``out`` with raw values; only where ``direct``. See ``BlockSource``."""
+        bottom, right = row + out.shape[0], column + out.shape[1]
         across, rows, stored = -(-self.shape[1] // self.block[1]), self._segment_rows, self.block[1]
+        dtype = self.dtype.newbyteorder(self._page.parent.byteorder)
+        scratch = np.empty((min(rows, out.shape[0]), stored), dtype)
         with self._open() as file, self._damage_told(f"window ({row}, {column})"):
-            for i in range(row // rows, -(-(row + height) // rows)):
-                top, bottom = max(row, i * rows), min(row + height, (i + 1) * rows)
-                for j in range(column // stored, -(-(column + width) // stored)):
-                    left, right = max(column, j * stored), min(column + width, (j + 1) * stored)
-                    start = (top - i * rows) * stored * self.dtype.itemsize
+            for i in range(row // rows, -(-bottom // rows)):
+                top, low = max(row, i * rows), min(bottom, (i + 1) * rows)
+                part = scratch[: low - top]
+                for j in range(column // stored, -(-right // stored)):
+                    left, far = max(column, j * stored), min(right, (j + 1) * stored)
+                    start = (top - i * rows) * stored * dtype.itemsize
                     file.seek(self._page.dataoffsets[i * across + j] + start)
-                    part = np.frombuffer(_read(file, (bottom - top) * stored * self.dtype.itemsize), values.dtype)
-                    part = part.reshape(bottom - top, stored)[:, left - j * stored : right - j * stored]
-                    values[top - row : bottom - row, left - column : right - column] = part
-        return values
+                    _read_into(file, memoryview(part).cast("B"))
+                    out[top - row : low - row, left - column : far - column] = part[
+                        :, left - j * stored : far - j * stored
+                    ]
 
     def _open(self) -> IO[bytes]:
         try:
@@ -203,14 +206,19 @@ def imagecodecs_installed() -> bool:
     return False
 
 
-def _read(file: IO[bytes], count: int) -> bytes:
-    content = file.read(count)
-    while len(content) < count:  # an unbuffered read may stop early, and does so at 2 GiB
-        more = file.read(count - len(content))
-        if not more:
-            raise ValueError(f"the file ends {count - len(content)} bytes early")
-        content += more
+def _read(file: IO[bytes], count: int) -> bytearray:
+    content = bytearray(count)
+    _read_into(file, memoryview(content))
     return content
+
+
+def _read_into(file: IO[bytes], content: memoryview) -> None:
+    place = 0
+    while place < len(content):  # an unbuffered read may stop early, and does so at 2 GiB
+        count = file.readinto(content[place:])  # type: ignore[attr-defined]
+        if not count:
+            raise ValueError(f"the file ends {len(content) - place} bytes early")
+        place += count
 
 
 def _check_segments(page: Any, expected: int, where: str, file_size: int) -> None:
@@ -268,7 +276,7 @@ def _decoder(page: Any) -> Callable[..., Any]:
     samples = page.samplesperpixel if page.planarconfig == 1 else 1
     dtype = page.dtype.newbyteorder(page.parent.byteorder)
 
-    def inflate(content: bytes, index: int) -> tuple[NDArray[Any], int, tuple[int, ...]]:
+    def inflate(content: bytearray, index: int) -> tuple[NDArray[Any], int, tuple[int, ...]]:
         rows = page.tilelength
         if not page.is_tiled:
             strips = math.ceil(page.imagelength / page.rowsperstrip)
@@ -284,7 +292,7 @@ def _decoder(page: Any) -> Callable[..., Any]:
     return inflate
 
 
-def _check_jpeg_size(content: bytes, tile: tuple[int, int]) -> None:
+def _check_jpeg_size(content: bytearray, tile: tuple[int, int]) -> None:
     """Refuse a JPEG that says it is larger than its tile, before the decoder takes the memory for it."""
     place = 2
     while place + 9 <= len(content) and content[place] == 0xFF:
