@@ -100,7 +100,7 @@ class TiffLevel:
         )
 
     def read_blocks(self, indices: Sequence[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], NDArray[Any] | None]]:
-        """Yield blocks as ``(h, w)`` or ``(h, w, samples)`` raw values, as they lie on the disk; see ``BlockSource``."""
+        """Yield blocks as ``(h, w)`` or ``(h, w, samples)`` raw values, ordered as on the disk; see ``BlockSource``."""
         with self._open() as file:
             for i, j in sorted(indices, key=self._place):
                 with self._damage_told(f"block ({i}, {j})"):
@@ -121,7 +121,7 @@ class TiffLevel:
                     left, far = max(column, j * stored), min(right, (j + 1) * stored)
                     start = (top - i * rows) * stored * dtype.itemsize
                     file.seek(self._page.dataoffsets[i * across + j] + start)
-                    _read_into(file, memoryview(part).cast("B"))
+                    _read_into(file, part.data.cast("B"))
                     out[top - row : low - row, left - column : far - column] = part[
                         :, left - j * stored : far - j * stored
                     ]

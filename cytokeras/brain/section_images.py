@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytokeras.brain._cell_body_channel import STAINS, Channel, Polarity, bright_background, sample_positions
+from cytokeras.brain._image_address import is_chunked
 from cytokeras.brain._pixel_size import check_pixel_size
 from cytokeras.brain._section_tiff import write_section_tiff
 from cytokeras.brain._tiff_file import check_file
@@ -92,7 +93,12 @@ class SectionImage(abc.ABC):
         polarity: Polarity = "auto",
         cache: TileCache | None = None,
     ) -> SectionImage:
-        """Open a TIFF, BigTIFF or OME-TIFF (tiled, striped, pyramidal), PNG or JPEG file.
+        """Open a TIFF, BigTIFF or OME-TIFF (tiled, striped, pyramidal), PNG, JPEG, OME-Zarr or precomputed image.
+
+        OME-Zarr and *neuroglancer precomputed* are folders, or addresses of a server (http, https), and need the
+        extra ``tensorstore``. Of a volume name the plane: ``"folder#z=12"`` (x, y, z or t, counted from 0). The
+        rows of such an image run along the last of x, y and z that is left, its columns along the other. A
+        transient error of a server is tried again; one that stays silent is given up after 8 s.
 
         16 bits are scaled to 8 (by the bit depth the file states, else by the smallest of 8, 10, 12, 14 and
         16 bits that holds a coarse sample). RGB becomes one channel: nearly grey pictures their luma,
@@ -102,9 +108,9 @@ class SectionImage(abc.ABC):
         tags are not applied.
 
         Args:
-            path: The file; its content, not its name, decides the format.
-            pixel_size_um: Size of a pixel in µm; None: from OME-XML or from the TIFF's resolution tags where
-                they mean 0.05 to 40 µm.
+            path: The file, folder or address; its content, not its name, decides the format.
+            pixel_size_um: Size of a pixel in µm; None: from OME-XML, from the metadata of OME-Zarr or
+                precomputed, or from the TIFF's resolution tags where they mean 0.05 to 40 µm.
             channel: ``"haematoxylin"``, ``"eosin"``, ``"dab"`` or ``"grey"`` (luma); None: as above.
             polarity: ``"bright"`` or ``"dark"`` background where the border does not tell.
             cache: Where decoded tiles are kept; None: ``tile_cache``, which all images share.
@@ -118,6 +124,10 @@ class SectionImage(abc.ABC):
         if polarity not in ("auto", "bright", "dark"):
             raise UserError(f"polarity: must be 'auto', 'bright' or 'dark'; received {polarity!r}.")
         cache = tile_cache if cache is None else cache
+        if is_chunked(os.fspath(path)):
+            from cytokeras.brain._chunked_image import ChunkedImage
+
+            return ChunkedImage(os.fspath(path), pixel_size_um, channel, polarity, cache)
         path = Path(path)
         check_file(path)
         try:
