@@ -31,6 +31,7 @@ def write_precomputed(folder, pixels, *, factors=(1,), resolution_nm=2000, axes=
                 "resolution": resolution,
                 "encoding": encoding,
                 "voxel_offset": [7, 5, 3],
+                **({"jpeg_quality": 100} if encoding == "jpeg" else {}),
             },
         }
         tensorstore.open(spec, create=True).result().write(volume).result()

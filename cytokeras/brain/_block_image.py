@@ -42,9 +42,6 @@ class BlockImage(SectionImage):
         self.pixel_size_um = pixel_size_um
         self.level_shapes = tuple(source.shape for source in sources)
         self.levels = tuple(_factor(self.shape, shape) for shape in self.level_shapes)
-        self.samples = sources[0].samples
-        self.dtype = sources[0].dtype
-        self.block = sources[0].block
         self._where = where
         self._sources = tuple(sources)
         self._options = dict(conversion)
@@ -64,6 +61,13 @@ class BlockImage(SectionImage):
             if self._conversion is None:
                 self._conversion = CellBodyChannel.estimate(self._sample(), self._where, **self._options)
             return self._conversion
+
+    def details(self) -> dict[str, str]:
+        """Return, for people to read, how the pixels are stored and what is made of them."""
+        first = self._sources[0]
+        height, width = first.block
+        stored = f"{first.samples} x {first.dtype.name}, read in blocks of {width} x {height} px"
+        return {"stored as": stored, "read as": str(self.conversion)}
 
     def _read_inside(self, level: int, row: int, column: int, out: NDArray[np.uint8]) -> None:
         self._reader.read_inside(level, row, column, out)

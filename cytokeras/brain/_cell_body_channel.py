@@ -83,6 +83,15 @@ class CellBodyChannel:
                 result[top : top + rows] = self._finish(_luma(rgb))
         return result
 
+    def __str__(self) -> str:
+        kinds = {"grey": "grey levels", "maximum": "the brightest of the colours"}
+        steps = [kinds.get(self.mode, f"{self.mode}, separated from the other stains")]
+        if self.full != 255:
+            steps.append(f"0 to {self.full} scaled to 8 bits")
+        if self.zero_is_white or self.invert:
+            steps.append("as stored" if self.zero_is_white and self.invert else "inverted (dark cells on bright)")
+        return ", ".join(steps)
+
     def _bytes(self, raw: NDArray[Any]) -> NDArray[np.uint8]:
         return _to_bytes(raw, self.full, self.zero_is_white)
 

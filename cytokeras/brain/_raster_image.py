@@ -46,16 +46,23 @@ class RasterImage(SectionImage):
         self.level_shapes = (self.shape,)
         self._channel, self._polarity = channel, polarity
         self._cache, self._key = cache, f"raster {next(_images)}"
-        self._background: int | None = None
+        self._conversion: CellBodyChannel | None = None
         self._lock = threading.Lock()
 
     @property
     def background(self) -> int:
         """Grey level (0 … 255) of the surroundings, from a coarse sample of the image."""
-        if self._background is None:
+        return self._conversion_once().background
+
+    def details(self) -> dict[str, str]:
+        """Return, for people to read, how the pixels are stored and what is made of them."""
+        return {"read as": str(self._conversion_once())}
+
+    def _conversion_once(self) -> CellBodyChannel:
+        if self._conversion is None:
             self._decode_once()
-        assert self._background is not None
-        return self._background
+        assert self._conversion is not None
+        return self._conversion
 
     def _read_inside(self, level: int, row: int, column: int, out: NDArray[np.uint8]) -> None:
         out[...] = self._decode_once()[row : row + out.shape[0], column : column + out.shape[1]]
@@ -65,11 +72,11 @@ class RasterImage(SectionImage):
         with self._lock:
             pixels = self._cache.get(self._key)
             if pixels is None:
-                pixels, self._background = self._decode()
+                pixels, self._conversion = self._decode()
                 self._cache.put(self._key, pixels)
             return pixels
 
-    def _decode(self) -> tuple[NDArray[np.uint8], int]:
+    def _decode(self) -> tuple[NDArray[np.uint8], CellBodyChannel]:
         try:
             with _open(self.path) as image:
                 if image.mode in ("P", "1"):
@@ -89,7 +96,7 @@ class RasterImage(SectionImage):
         conversion = CellBodyChannel.estimate(
             sample, str(self.path), channel=self._channel, polarity=self._polarity, alpha="unassociated"
         )
-        return conversion.apply(raw), conversion.background
+        return conversion.apply(raw), conversion
 
 
 def _open(path: Path) -> Image.Image:

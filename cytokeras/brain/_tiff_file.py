@@ -38,7 +38,7 @@ class TiffFileInfo:
         check_file(path)
         size = os.path.getsize(path)
         try:
-            _check_page_chain(path)
+            _check_page_chain(path, size)
             with tifffile.TiffFile(path) as tif:
                 return _describe(tif, path, size)
         except UserError:
@@ -67,7 +67,7 @@ def check_file(path: Path) -> None:
         raise UserError(f"{path}: is empty; expected an image file.")
 
 
-def _check_page_chain(path: Path) -> None:
+def _check_page_chain(path: Path, size: int) -> None:
     """Follow the chain of page directories to its end, which a damaged file may not have."""
     with path.open("rb") as file:
         head = file.read(16)
@@ -82,10 +82,12 @@ def _check_page_chain(path: Path) -> None:
             if len(seen) == _PAGE_LIMIT:
                 raise UserError(f"{path}: holds more than {_PAGE_LIMIT} images (a stack); give one section a file.")
             seen.add(place)
-            file.seek(place)
-            entries = int.from_bytes(file.read(counter), order)
-            file.seek(place + counter + entry * min(entries, 0xFFFF))
-            following = file.read(pointer)
+            following = b""
+            if place < size:
+                file.seek(place)
+                entries = int.from_bytes(file.read(counter), order)
+                file.seek(place + counter + entry * min(entries, 0xFFFF))
+                following = file.read(pointer)
             if len(following) < pointer:
                 raise UserError(f"{path}: is truncated or damaged: its page directory is cut off; copy it again.")
             place = int.from_bytes(following, order)

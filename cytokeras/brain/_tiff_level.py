@@ -283,7 +283,10 @@ def _decoder(page: Any) -> Callable[..., Any]:
             rows = min(page.rowsperstrip, page.imagelength - index % strips * page.rowsperstrip)
         shape = (1, rows, columns, samples)
         size = math.prod(shape) * dtype.itemsize
-        data = zlib.decompressobj().decompress(content, size)
+        inflater = zlib.decompressobj()
+        data = inflater.decompress(content, size)
+        if inflater.unconsumed_tail:
+            raise ValueError(f"it inflates to more than {size} bytes")
         values = np.frombuffer(data, dtype).reshape(shape)
         if page.predictor == _HORIZONTAL:
             values = np.cumsum(values, axis=2, dtype=page.dtype)

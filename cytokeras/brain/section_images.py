@@ -143,6 +143,10 @@ class SectionImage(abc.ABC):
 
         return RasterImage(path, pixel_size_um, channel, polarity, cache)
 
+    def details(self) -> dict[str, str]:
+        """Return, for people to read, how the pixels are stored and what is made of them."""
+        return {}
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.shape[0]} x {self.shape[1]} px, {self.pixel_size_um:g} µm)"
 
