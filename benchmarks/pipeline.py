@@ -3,9 +3,9 @@
     python benchmarks/pipeline.py [--pairs N] [--batch B] [--steps S] [--augment NAME]
 
 Pairs of 1019 px from zlib TIFF sections, nothing kept between reads. First the ceiling: threads that read the same
-patches and throw them away. Then the same pairs through ``pair_dataset``, in both forms, into a loop of batches, and into
-``model.fit`` with a model that does almost nothing. At last a siamese network of the paper's size is trained, and the time
-for which ``next`` blocks is the time that training waits.
+patches and throw them away. Then the same pairs through ``pair_dataset``, in both forms, into a loop of batches, and
+into ``model.fit`` with a model that does almost nothing. At last a siamese network of the paper's size is trained, and
+the time for which ``next`` blocks is the time that training waits. Wall time: it needs a machine without other load.
 """
 
 from __future__ import annotations

@@ -103,7 +103,11 @@ def test_batches_wait_on_the_device():
     import keras
 
     batches = pair_dataset(*marked_pairs(), 9, 2, form="keras", device="cpu:0")
-    assert keras.ops.is_tensor(batches[0][0]["patch_a"])
+    first = batches[0][0]["patch_a"]
+    assert keras.ops.is_tensor(first)
+    pytest.importorskip("tensorflow")
+    dataset = pair_dataset(*marked_pairs(), 9, 2, form="tf.data", device="cpu:0")
+    np.testing.assert_array_equal(next(iter(dataset))[0]["patch_a"], first)
 
 
 def test_a_faulty_file_is_told_where_the_batch_is_asked_for():

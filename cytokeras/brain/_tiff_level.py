@@ -206,15 +206,18 @@ def imagecodecs_installed() -> bool:
     return False
 
 
-def _read(file: IO[bytes], count: int) -> bytearray:
-    content = bytearray(count)
-    _read_into(file, memoryview(content))
+def _read(file: IO[bytes], count: int) -> bytes:
+    content = file.read(count)
+    if len(content) < count:  # an unbuffered read may stop early, and does so at 2 GiB
+        rest = bytearray(count - len(content))
+        _read_into(file, memoryview(rest))
+        content += rest
     return content
 
 
 def _read_into(file: IO[bytes], content: memoryview) -> None:
     place = 0
-    while place < len(content):  # an unbuffered read may stop early, and does so at 2 GiB
+    while place < len(content):
         count = file.readinto(content[place:])  # type: ignore[attr-defined]
         if not count:
             raise ValueError(f"the file ends {len(content) - place} bytes early")
@@ -276,7 +279,7 @@ def _decoder(page: Any) -> Callable[..., Any]:
     samples = page.samplesperpixel if page.planarconfig == 1 else 1
     dtype = page.dtype.newbyteorder(page.parent.byteorder)
 
-    def inflate(content: bytearray, index: int) -> tuple[NDArray[Any], int, tuple[int, ...]]:
+    def inflate(content: bytes, index: int) -> tuple[NDArray[Any], int, tuple[int, ...]]:
         rows = page.tilelength
         if not page.is_tiled:
             strips = math.ceil(page.imagelength / page.rowsperstrip)
@@ -295,7 +298,7 @@ def _decoder(page: Any) -> Callable[..., Any]:
     return inflate
 
 
-def _check_jpeg_size(content: bytearray, tile: tuple[int, int]) -> None:
+def _check_jpeg_size(content: bytes, tile: tuple[int, int]) -> None:
     """Refuse a JPEG that says it is larger than its tile, before the decoder takes the memory for it."""
     place = 2
     while place + 9 <= len(content) and content[place] == 0xFF:

@@ -91,7 +91,8 @@ def _tf_dataset(source: SampleSource, order: SampleOrder, workers: int | None, d
     batches = batches.with_options(options).prefetch(tf.data.AUTOTUNE)
     if device is None:
         return batches
-    return batches.apply(tf.data.experimental.prefetch_to_device(device, _PREFETCHED))
+    name = "/" + device.lstrip("/").upper()  # Keras writes "gpu:0"
+    return batches.apply(tf.data.experimental.prefetch_to_device(name, _PREFETCHED))
 
 
 def _tf_order(order: SampleOrder) -> Any:

@@ -72,8 +72,8 @@ def pair_dataset(
         shard: Where several processes train together, the share of this one: (index, processes), or "auto" to ask
             JAX, PyTorch or ``TF_CONFIG``. ``batch_size`` is that of all together. None leaves it to
             ``tf.distribute`` or ``keras.distribution``, for which every process reads everything.
-        device: Device that batches are copied to ahead of their use, "gpu:0" or as TensorFlow writes it
-            ("/GPU:0"); not under a ``tf.distribute`` strategy, which copies by itself.
+        device: Device ("gpu:0") that batches are copied to ahead of their use; not under a ``tf.distribute``
+            strategy, which copies by itself.
         workers: Samples read in parallel; None lets tf.data choose, and takes one a processor in the Keras form.
         progress: Show a progress line while the cache is filled.
 
