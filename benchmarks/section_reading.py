@@ -4,9 +4,10 @@
 
 Needs zarr, tiffslide and tensorstore beside the ``codecs`` extra. A section of 16,000 x 12,000 px is written once for
 each compression (512 px tiles) and read from the page cache, so that the table compares the readers and not the disk.
-Every window is decoded from the file: the tile caches of all readers are off. The column "cached" alone has the cache of
-cytokeras as it is by default, empty at the beginning, as random training patches find it. tensorstore cannot read single tiles of a
-TIFF; it reads the same tiles with the same compression from zarr and, for JPEG, from neuroglancer precomputed.
+Every window is decoded from the file: the tile caches of all readers are off. The column "cached" alone has the cache
+of cytokeras as it is by default, empty at the beginning, as random training patches find it (uncompressed tiles pass
+it by). tensorstore cannot read single tiles of a TIFF; it reads the same tiles with the same compression from zarr and,
+for JPEG, from neuroglancer precomputed.
 
 One thread: all readers on one core, taking turns window by window, in processor time, which other load on the machine
 changes least. Two threads: cytokeras on two cores, in wall time; this column needs a machine without other load.

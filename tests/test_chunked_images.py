@@ -214,3 +214,24 @@ def test_what_to_install_is_said(tmp_path, monkeypatch):
 def test_unknown_addresses_are_refused():
     with pytest.raises(UserError, match="unknown kind of address 'ftp'"):
         opened("ftp://example.org/section")
+
+
+def test_a_brain_folder_names_folders_and_servers(tmp_path):
+    from _balls import hemisphere
+
+    from cytokeras.brain import VISUAL_SCHEME, ArrayImage, Brain, Section, SectionPlane
+
+    plane = SectionPlane([[0, 0.002, 0], [-0.002, 0, 0]], [0, 0, 0], [1, 0, 0], [0, 0, 1])
+    sections = [Section(name, ArrayImage(grey(), 2.0), plane) for name in ("a", "b")]
+    Brain("small", "test", VISUAL_SCHEME, sections, {"left": hemisphere("left")}).save(
+        tmp_path / "brain", progress=False
+    )
+    write_ome_zarr(tmp_path / "brain/a.zarr", 255 - grey())
+    write_precomputed(tmp_path / "b", 255 - grey())
+    with serve(tmp_path / "b") as (address, _):
+        table = tmp_path / "brain/sections.csv"
+        text = table.read_text().replace("sections/a.ome.tif", "a.zarr").replace("sections/b.ome.tif", address)
+        table.write_text(text)
+        for section in Brain.open(tmp_path / "brain").sections:
+            # a dark ground is turned round: what is read are the dark cells again
+            assert np.array_equal(section.image.read(0, 0, 150, 200), grey())
