@@ -29,7 +29,8 @@ class _Pyramid:
         format: For ``SectionImage.format``.
         arrays: tensorstore spec of each resolution, finest first.
         axes: Names of the array's dimensions: x, y, z, t or c.
-        scales: Size of a voxel along each dimension, for each resolution, in µm; None where the unit is not stated.
+        scales: Size of a voxel along each dimension, for each resolution; rows and columns in µm where ``in_um``.
+        in_um: Whether the unit of rows and columns is stated.
     """
 
     format: str
@@ -164,11 +165,11 @@ def _ome_zarr(content: dict[str, Any], name: str, store: dict[str, Any], where: 
         kvstore = {**store}
         kvstore["path" if store["driver"] == "file" else "base_url"] += f"{path.rstrip('/')}/"
         arrays.append({"driver": "zarr3" if newer else "zarr", "kvstore": kvstore})
-    units = [axis.get("unit") for axis in axes]
-    in_plane = [names.index("y"), names.index("x")]
-    in_um = all(units[k] is not None for k in in_plane)
-    factors = [length_um(units[k], f"{where}, unit of {names[k]}") if in_um and k in in_plane else 1.0 for k in
-               range(len(axes))]  # fmt: skip
+    in_um = all(axis.get("unit") is not None for axis in axes if axis.get("name") in ("y", "x"))
+    factors = [
+        length_um(axis.get("unit"), f"{where}, unit of {axis['name']}") if in_um and axis["name"] in "yx" else 1.0
+        for axis in axes
+    ]
     scaled = (tuple(value * factor for value, factor in zip(scale, factors, strict=True)) for scale in scales)
     version = "3" if newer else "2"
     return _Pyramid(f"OME-Zarr (zarr {version})", tuple(arrays), names, tuple(scaled), in_um)
