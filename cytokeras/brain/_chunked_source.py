@@ -53,8 +53,8 @@ class ChunkedLevel:
         if dtype.newbyteorder("=") not in (np.uint8, np.uint16):
             raise UserError(f"{where}: has pixels of kind {dtype.name}; expected 8-bit or 16-bit unsigned.")
         chunk = [int(side) for side in array.chunk_layout.read_chunk.shape]
-        size = math.prod(min(a, b) for a, b in zip(chunk, array.shape, strict=True)) * dtype.itemsize
-        if math.prod(chunk) * dtype.itemsize > _CHUNK_BYTES_LIMIT:
+        size = math.prod(chunk) * dtype.itemsize
+        if size > _CHUNK_BYTES_LIMIT:
             raise UserError(
                 f"{where}: its chunks of {' x '.join(map(str, chunk))} ({size / 2**20:.0f} MiB of pixels) are too "
                 f"large to read piecewise; write it again with chunks of at most {_CHUNK_BYTES_LIMIT >> 20} MiB."

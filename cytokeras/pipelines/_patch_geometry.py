@@ -12,6 +12,8 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 ReadWindow = Callable[[int, int, int, int], npt.NDArray[np.uint8]]
 
+_SUPPORT = 4  # knots that a cubic B-spline is felt by
+
 
 @dataclass(frozen=True)
 class PatchGeometry:
@@ -62,7 +64,6 @@ class PatchGeometry:
 
         before = float(size // 2)
         own = np.arange(size, dtype=np.float64) - before
-        bend = self.shifts(own, own).astype(np.float32) if self.bend.size else np.zeros((0, 0, 2), np.float32)
         ends = np.array([own[0], own[-1]])
         corners = np.stack(np.meshgrid(ends, ends, indexing="ij"), axis=-1).reshape(-1, 2) @ self.matrix.T
         reach = np.abs(self.bend).max(axis=(0, 1)) @ np.abs(self.matrix).T if self.bend.size else np.zeros(2)
@@ -72,8 +73,19 @@ class PatchGeometry:
         window = read(row + int(low[0]), column + int(low[1]), height, width)
         origin = self.matrix @ np.array([-before, -before]) - low
         patch = np.empty((size, size), np.uint8)
-        resample(window, self.matrix, float(origin[0]), float(origin[1]), bend[..., 0], bend[..., 1], patch)
+        resample(window, self.matrix, float(origin[0]), float(origin[1]), *self._bend_by_pixel(own), patch)
         return patch
+
+    def _bend_by_pixel(self, own: Floats) -> tuple[Floats, npt.NDArray[np.int64], Floats]:
+        """Return what ``resample`` takes of the bend: by row, and the four knots that each column lies between."""
+        if not self.bend.size:
+            return np.zeros((0, 0, 2)), np.zeros(0, np.int64), np.zeros((0, _SUPPORT))
+        count = len(self.bend)
+        weights = _spline_weights(own / self.knot_px, count)
+        first = np.floor(own / self.knot_px + (count - 1) / 2).astype(np.int64) - 1
+        first = np.clip(first, 0, count - _SUPPORT)
+        near = np.take_along_axis(weights, first[:, None] + np.arange(_SUPPORT), axis=1)
+        return np.einsum("nm,mkc->nkc", weights, self.bend), first, near
 
 
 def _spline_weights(places: Floats, knots: int) -> Floats:

@@ -10,7 +10,7 @@ from numba import njit
 
 @njit(cache=True, nogil=True)
 def resample(
-    window: Any, matrix: Any, origin_row: float, origin_column: float, bend_rows: Any, bend_columns: Any, out: Any
+    window: Any, matrix: Any, origin_row: float, origin_column: float, bend: Any, first: Any, near: Any, out: Any
 ) -> None:
     """Fill ``out`` with a window looked at through a linear map and a bend, interpolated between four pixels.
 
@@ -18,17 +18,21 @@ def resample(
         window: (H, W) uint8.
         matrix: (2, 2) float64 from (row, column) of ``out`` to those of the window.
         origin_row, origin_column: Place in the window of ``out[0, 0]``.
-        bend_rows, bend_columns: (h, w) float32 added to the row and column of ``out`` before the map; may be empty.
+        bend: (h, K, 2) float64, how far (row, column) are shifted before the map in each row at each of K knots across;
+            may be empty.
+        first: (w,) int64, the first of the knots that each column lies between.
+        near: (w, 4) float64, their weights.
         out: (h, w) uint8.
     """
     height, width = window.shape
-    bent = bend_rows.size > 0
+    bent = bend.size > 0
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
             r, c = float(i), float(j)
             if bent:
-                r += bend_rows[i, j]
-                c += bend_columns[i, j]
+                for k in range(near.shape[1]):
+                    r += near[j, k] * bend[i, first[j] + k, 0]
+                    c += near[j, k] * bend[i, first[j] + k, 1]
             row = origin_row + matrix[0, 0] * r + matrix[0, 1] * c
             column = origin_column + matrix[1, 0] * r + matrix[1, 1] * c
             # The window holds every place asked for; rounding alone may step over its edge.
