@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from cytokeras.models import SiameseDistanceNet as SiameseDistanceNet
     from cytokeras.models import transfer_weights as transfer_weights
     from cytokeras.phantom import PhantomBrain as PhantomBrain
+    from cytokeras.pipelines import Augmentation as Augmentation
     from cytokeras.pipelines import pair_dataset as pair_dataset
     from cytokeras.pipelines import segmentation_dataset as segmentation_dataset
     from cytokeras.sampling import sample_cortex as sample_cortex
@@ -47,7 +48,7 @@ _HOME = {
     "metrics": ("Dice", "MeanDistanceError", "PixelDistanceError"),
     "models": ("AtlasUNet", "SiameseDistanceNet", "transfer_weights"),
     "phantom": ("PhantomBrain",),
-    "pipelines": ("pair_dataset", "segmentation_dataset"),
+    "pipelines": ("Augmentation", "pair_dataset", "segmentation_dataset"),
     "sampling": ("sample_cortex", "sample_pairs"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

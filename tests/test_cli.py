@@ -161,6 +161,36 @@ def test_check_of_a_sound_brain(brain_folder, capsys):
     assert "nothing is wrong" in capsys.readouterr().out
 
 
+def test_inspect_prints_what_is_read_and_writes_a_thumbnail(tmp_path, capsys):
+    rows, columns = np.indices((300, 320))
+    grey = np.where(np.hypot(rows - 150, columns - 160) < 100, 120, 245).astype(np.uint8)
+    options = {"tile": (64, 64), "photometric": "minisblack", "compression": "zlib"}
+    resolution = {"resolution": (5000, 5000), "resolutionunit": "CENTIMETER"}
+    with tifffile.TiffWriter(tmp_path / "s.tif") as writer:
+        writer.write((255 - grey).astype(np.uint16) * 257, subifds=1, **options, **resolution)
+        writer.write((255 - grey[::2, ::2]).astype(np.uint16) * 257, subfiletype=1, **options)
+    assert main(["inspect", str(tmp_path / "s.tif"), "--out", str(tmp_path), "--size", "80"]) == 0
+    printed = capsys.readouterr().out
+    for words in (
+        "TIFF, deflate",
+        "320 x 300 px (width x height), 0.64 x 0.6 mm",
+        "2 µm",
+        "160 x 150 (4 µm)",
+        "1 x uint16, read in blocks of 64 x 64 px",
+        "0 to 65535 scaled to 8 bits, inverted",
+        "grey level 245",
+    ):
+        assert words in printed
+    thumbnail = np.asarray(Image.open(tmp_path / "s-thumbnail.png"))
+    assert thumbnail.shape == (75, 80) and thumbnail[37, 40] == 120 and thumbnail[0, 0] == 245
+
+
+def test_inspect_of_a_faulty_image(tmp_path, capsys):
+    (tmp_path / "s.tif").write_bytes(b"II*\0" + bytes(40))
+    assert main(["inspect", str(tmp_path / "s.tif"), "--pixel-size-um", "2"]) == 2
+    assert capsys.readouterr().err.startswith(f"cytokeras: error: {tmp_path / 's.tif'}: ")
+
+
 def test_presets_lists_the_bundled_ones(capsys):
     assert main(["presets"]) == 0
     assert "atlas-unet-phantom-16um: AtlasUNet" in capsys.readouterr().out

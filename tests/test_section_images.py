@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cytokeras.brain import ArrayImage, SectionImage, write_section_tiff
+from cytokeras.brain import ArrayImage, SectionImage, TileCache, write_section_tiff
 from cytokeras.errors import UserError
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -120,15 +120,23 @@ class TestReading:
             thread.join()
         assert not wrong
 
-    def test_cache_stays_within_its_bytes(self, tmp_path):
-        from cytokeras.brain._block_reader import BlockReader
-        from cytokeras.brain._tiff_file import TiffFileInfo
+    def test_images_share_a_cache_that_stays_within_its_bytes(self, tmp_path):
+        cache = TileCache(20_000)
+        for name in ("a", "b"):
+            write_section_tiff(tmp_path / f"{name}.ome.tif", grey(600, 700), 2.0, tile=64)
+            image = SectionImage.open(tmp_path / f"{name}.ome.tif", cache=cache)
+            image.read(0, 0, 600, 700)
+            assert 20_000 - 64 * 64 < cache.held_bytes <= 20_000
+        cache.limit_bytes = 5000
+        assert cache.held_bytes <= 5000
 
-        write_section_tiff(tmp_path / "s.ome.tif", grey(600, 700), 2.0, tile=64)
-        levels = TiffFileInfo.open(tmp_path / "s.ome.tif").levels
-        reader = BlockReader(tmp_path / "s.ome.tif", levels, lambda raw: raw, lambda: 255, cache_bytes=20_000)
-        reader.read_inside(0, 0, 0, np.empty((600, 700), np.uint8))
-        assert 0 < sum(block.nbytes for block in reader._cached.values()) == reader._bytes <= 20_000
+    def test_whole_pictures_are_in_the_cache_too(self, tmp_path):
+        Image.fromarray(grey()).save(tmp_path / "s.png")
+        cache = TileCache(100_000)
+        images = [SectionImage.open(tmp_path / "s.png", 2.0, cache=cache) for _ in range(10)]
+        for image in images:
+            assert np.array_equal(image.read(0, 0, 150, 200), grey())
+        assert cache.held_bytes == 3 * grey().nbytes
 
     @pytest.mark.parametrize(("level", "size"), [(1, 4), (-1, 4), (0, -4)])
     def test_impossible_windows_are_refused(self, level, size):

@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from _feeding import THREE, linear_atlas, plane, three_class_brain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +18,6 @@ from cytokeras.brain import (
     ImageLabels,
     LabelScheme,
     Section,
-    SectionPlane,
 )
 from cytokeras.errors import UserError
 from cytokeras.pipelines import segmentation_dataset
@@ -30,23 +30,6 @@ from cytokeras.models import AtlasUNet  # noqa: E402
 NARROW = (2, 2, 2, 2, 2, 2)
 CODES = 250
 CODE_SCHEME = LabelScheme([f"c{n}" for n in range(CODES)], [(n, 0, 0) for n in range(CODES)])
-THREE = LabelScheme(["glass", "white", "grey"], [(0, 0, 0), (1, 1, 1), (2, 2, 2)])
-
-
-def plane(pixel_size_um, tilt=0.0):
-    """Columns run along x (turned by ``tilt`` towards y), rows run down from z = 20."""
-    mm = pixel_size_um / 1000
-    across = [np.cos(tilt), np.sin(tilt), 0]
-    return SectionPlane([[0, mm, 0.0], [-mm, 0, 0.0]], [1.0, 2.0, 20.0], across, [0, 0, 1])
-
-
-def linear_atlas():
-    """Channel 0 rises along x, 1 along z, which interpolation reproduces exactly; 2 is empty."""
-    x, _, z = np.meshgrid(np.arange(30), np.arange(20), np.arange(40), indexing="ij")
-    volume = np.stack([x / 100, z / 100, 0 * x], axis=-1)
-    affine = np.eye(4)
-    affine[:3, 3] = [-10, -8, -5]
-    return Atlas(volume, affine, ["along x", "along z", "nowhere"])
 
 
 def marked_brain(axis, side, pixel_size_um, atlas=True):
@@ -55,19 +38,6 @@ def marked_brain(axis, side, pixel_size_um, atlas=True):
     image = ArrayImage(code.astype(np.uint8), pixel_size_um, background=255)
     section = Section("marked", image, plane(pixel_size_um), ImageLabels(code.astype(np.uint8)))
     return Brain("marked", "test", CODE_SCHEME, [section], {}, linear_atlas() if atlas else None)
-
-
-def three_class_brain(name="three", pixels=None, **options):
-    """300 x 300 px: class 2 in a corner of 40 x 40, class 1 in the next columns, a tenth not annotated."""
-    labels = np.zeros((300, 300), np.uint8)
-    labels[:, 40:80] = 1
-    labels[:40, :40] = 2
-    labels[270:] = UNLABELLED
-    pixels = np.random.default_rng(0).integers(0, 256, (300, 300), dtype=np.uint8) if pixels is None else pixels
-    options = {"atlas": linear_atlas(), "labels": THREE} | options
-    image = ArrayImage(pixels, 16.0, background=255)
-    section = Section("s0", image, plane(16.0), ImageLabels(labels))
-    return Brain(name, "test", options["labels"], [section], {}, options["atlas"])
 
 
 @pytest.fixture(scope="module")

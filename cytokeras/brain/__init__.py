@@ -15,7 +15,7 @@ from cytokeras.brain.labels import (
     SectionLabels,
 )
 from cytokeras.brain.section import Section, SectionPlane
-from cytokeras.brain.section_images import ArrayImage, SectionImage, write_section_tiff
+from cytokeras.brain.section_images import ArrayImage, SectionImage, TileCache, tile_cache, write_section_tiff
 
 __all__ = [
     "UNLABELLED",
@@ -31,6 +31,8 @@ __all__ = [
     "SectionImage",
     "SectionLabels",
     "SectionPlane",
+    "TileCache",
     "check_brain",
+    "tile_cache",
     "write_section_tiff",
 ]

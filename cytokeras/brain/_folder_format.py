@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from cytokeras.brain._image_address import is_chunked, is_url
 from cytokeras.brain._label_scheme import LabelScheme
 from cytokeras.brain._pixel_size import check_pixel_size
 from cytokeras.brain.section import SAFE_ID, SectionPlane
@@ -53,7 +54,7 @@ class SectionRow:
 
     where: str
     id: str
-    image: Path
+    image: Path | str
     pixel_size_um: float
     plane: SectionPlane
     labels: Path | None
@@ -93,6 +94,12 @@ class BrainFolder:
             self.problems.append(f"{where}: no such file: {path}.")
             return None
         return path
+
+    def existing_image(self, value: str, where: str) -> Path | str | None:
+        """Return the path or address of a section image, noting a problem where there is no such file or folder."""
+        if is_url(value):
+            return value
+        return self.path / value if is_chunked(str(self.path / value)) else self.existing(value, where)
 
 
 def read_brain_folder(folder: str | os.PathLike[str]) -> BrainFolder:
@@ -263,7 +270,7 @@ def _read_row(result: BrainFolder, cells: dict[str, str], where: str) -> Section
             f"{where}, id: must begin with a letter or digit, then letters, digits, '.', '_', '-'; "
             f"received {cells['id']!r}."
         )
-    image = result.existing(cells["image"], f"{where}, image")
+    image = result.existing_image(cells["image"], f"{where}, image")
     labels = result.existing(cells["labels"], f"{where}, labels") if cells.get("labels") else None
     split = cells.get("split") or "train"
     if split not in ("train", "test"):

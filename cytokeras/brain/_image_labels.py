@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cytokeras.brain._block_reader import BlockReader
 from cytokeras.brain._label_scheme import UNLABELLED
 from cytokeras.brain._tiff_file import TiffFileInfo
+from cytokeras.brain._tile_cache import tile_cache
 from cytokeras.errors import UserError
 
 
@@ -64,7 +65,7 @@ class ImageLabels:
                     f"{self.path}: a label image must have one 8-bit channel of class indices; "
                     f"received {level.samples} channel(s) of {level.dtype}."
                 )
-            self._reader = BlockReader(self.path, [level], _no_conversion, lambda: UNLABELLED)
+            self._reader = BlockReader([level], _no_conversion, lambda: UNLABELLED, tile_cache)
             self.shape = level.shape
 
     def read(self, row: float, column: float, height: int, width: int, step: float = 1) -> NDArray[np.uint8]:

@@ -69,6 +69,15 @@ class LazyImage(SectionImage):
         """Grey level (0 … 255) of the surroundings."""
         return self._image.get().background
 
+    @property
+    def format(self) -> str:  # type: ignore[override]
+        """What the image is stored as."""
+        return self._image.get().format
+
+    def details(self) -> dict[str, str]:
+        """Return, for people to read, how the pixels are stored and what is made of them."""
+        return self._image.get().details()
+
     def _read_inside(self, level: int, row: int, column: int, out: NDArray[np.uint8]) -> None:
         self._image.get()._read_inside(level, row, column, out)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import warnings
 from pathlib import Path
@@ -12,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from cytokeras.brain._cell_body_channel import CellBodyChannel, Channel, Polarity, Sample, sample_positions
 from cytokeras.brain._pixel_size import resolve_pixel_size
+from cytokeras.brain._tile_cache import TileCache
 from cytokeras.brain.section_images import SectionImage
 from cytokeras.errors import UserError
 
@@ -21,39 +23,60 @@ _SAMPLE_PIXELS = 1 << 18
 _CHANNELS = {"1": 1, "L": 1, "I;16": 1, "I;16B": 1, "I": 1, "P": 3, "RGB": 3, "RGBA": 4, "LA": 2, "CMYK": 4}
 
 
+_images = itertools.count()
+
+
 class RasterImage(SectionImage):
     """A PNG or JPEG file as a section image, decoded as a whole when it is first read; see ``open``."""
 
-    def __init__(self, path: Path, pixel_size_um: float | None, channel: Channel | None, polarity: Polarity) -> None:
+    def __init__(
+        self, path: Path, pixel_size_um: float | None, channel: Channel | None, polarity: Polarity, cache: TileCache
+    ) -> None:
         with _open(path) as image:
             width, height = image.size
+            kind = image.format
             if image.mode not in ("1", "L", "I;16", "I;16B", "I", "P", "RGB", "RGBA"):
                 count = _CHANNELS.get(image.mode, len(image.getbands()))
                 raise UserError(f"{path}: has {count} channels (mode {image.mode}); expected grey, RGB or RGBA.")
         self.path = path
+        self.format = f"{kind}, decoded whole"
         self.shape = (height, width)
         self.pixel_size_um = resolve_pixel_size(str(path), pixel_size_um)
         self.levels = (1.0,)
         self.level_shapes = (self.shape,)
         self._channel, self._polarity = channel, polarity
-        self._decoded: tuple[NDArray[np.uint8], int] | None = None
+        self._cache, self._key = cache, f"raster {next(_images)}"
+        self._conversion: CellBodyChannel | None = None
         self._lock = threading.Lock()
 
     @property
     def background(self) -> int:
         """Grey level (0 … 255) of the surroundings, from a coarse sample of the image."""
-        return self._decode_once()[1]
+        return self._conversion_once().background
+
+    def details(self) -> dict[str, str]:
+        """Return, for people to read, how the pixels are stored and what is made of them."""
+        return {"read as": str(self._conversion_once())}
+
+    def _conversion_once(self) -> CellBodyChannel:
+        if self._conversion is None:
+            self._decode_once()
+        assert self._conversion is not None
+        return self._conversion
 
     def _read_inside(self, level: int, row: int, column: int, out: NDArray[np.uint8]) -> None:
-        out[...] = self._decode_once()[0][row : row + out.shape[0], column : column + out.shape[1]]
+        out[...] = self._decode_once()[row : row + out.shape[0], column : column + out.shape[1]]
 
-    def _decode_once(self) -> tuple[NDArray[np.uint8], int]:
+    def _decode_once(self) -> NDArray[np.uint8]:
+        """The whole image, which the cache keeps as one tile as long as it has room for it."""
         with self._lock:
-            if self._decoded is None:
-                self._decoded = self._decode()
-            return self._decoded
+            pixels = self._cache.get(self._key)
+            if pixels is None:
+                pixels, self._conversion = self._decode()
+                self._cache.put(self._key, pixels)
+            return pixels
 
-    def _decode(self) -> tuple[NDArray[np.uint8], int]:
+    def _decode(self) -> tuple[NDArray[np.uint8], CellBodyChannel]:
         try:
             with _open(self.path) as image:
                 if image.mode in ("P", "1"):
@@ -73,7 +96,7 @@ class RasterImage(SectionImage):
         conversion = CellBodyChannel.estimate(
             sample, str(self.path), channel=self._channel, polarity=self._polarity, alpha="unassociated"
         )
-        return conversion.apply(raw), conversion.background
+        return conversion.apply(raw), conversion
 
 
 def _open(path: Path) -> Image.Image:

@@ -26,11 +26,11 @@ __all__ = [
 class SectionLabels(Protocol):
     """What every annotation of a section can do: give the class index at a lattice of image pixels."""
 
-    def read(self, row: int, column: int, height: int, width: int, step: int = 1) -> NDArray[np.uint8]:
+    def read(self, row: float, column: float, height: int, width: int, step: float = 1) -> NDArray[np.uint8]:
         """Return the class indices at the image pixels ``(row + step * i, column + step * j)``.
 
         Args:
-            row: Image row of the first sample; pixel centres are integers.
+            row: Image row of the first sample; pixel centres are integers, fractions are allowed.
             column: Image column of the first sample.
             height: Number of samples down.
             width: Number of samples across.

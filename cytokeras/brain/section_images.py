@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytokeras.brain._cell_body_channel import STAINS, Channel, Polarity, bright_background, sample_positions
+from cytokeras.brain._image_address import is_chunked
 from cytokeras.brain._pixel_size import check_pixel_size
 from cytokeras.brain._section_tiff import write_section_tiff
 from cytokeras.brain._tiff_file import check_file
+from cytokeras.brain._tile_cache import TileCache, tile_cache
 from cytokeras.errors import UserError
 
-__all__ = ["ArrayImage", "SectionImage", "write_section_tiff"]
+__all__ = ["ArrayImage", "SectionImage", "TileCache", "tile_cache", "write_section_tiff"]
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _BACKGROUND_SAMPLES = 1 << 18
@@ -31,12 +33,14 @@ class SectionImage(abc.ABC):
         pixel_size_um: Size of a pixel of the finest level in µm.
         levels: Downsampling factor of each resolution, ``(1.0, …)`` rising.
         level_shapes: (height, width) of each resolution.
+        format: What the image is stored as.
     """
 
     shape: tuple[int, int]
     pixel_size_um: float
     levels: tuple[float, ...]
     level_shapes: tuple[tuple[int, int], ...]
+    format: str = "array"
 
     @property
     @abc.abstractmethod
@@ -87,8 +91,14 @@ class SectionImage(abc.ABC):
         channel: Channel | None = None,
         *,
         polarity: Polarity = "auto",
+        cache: TileCache | None = None,
     ) -> SectionImage:
-        """Open a TIFF, BigTIFF or OME-TIFF (tiled, striped, pyramidal), PNG or JPEG file.
+        """Open a TIFF, BigTIFF or OME-TIFF (tiled, striped, pyramidal), PNG, JPEG, OME-Zarr or precomputed image.
+
+        OME-Zarr and *neuroglancer precomputed* are folders, or addresses of a server (http, https), and need the
+        extra ``tensorstore``. Of a volume name the plane: ``"folder#z=12"`` (x, y, z or t, counted from 0). The
+        rows of such an image run along the last of x, y and z that is left, its columns along the other. A
+        transient error of a server is tried again; one that stays silent is given up after 8 s.
 
         16 bits are scaled to 8 (by the bit depth the file states, else by the smallest of 8, 10, 12, 14 and
         16 bits that holds a coarse sample). RGB becomes one channel: nearly grey pictures their luma,
@@ -98,11 +108,12 @@ class SectionImage(abc.ABC):
         tags are not applied.
 
         Args:
-            path: The file; its content, not its name, decides the format.
-            pixel_size_um: Size of a pixel in µm; None: from OME-XML or from the TIFF's resolution tags where
-                they mean 0.05 to 40 µm.
+            path: The file, folder or address; its content, not its name, decides the format.
+            pixel_size_um: Size of a pixel in µm; None: from OME-XML, from the metadata of OME-Zarr or
+                precomputed, or from the TIFF's resolution tags where they mean 0.05 to 40 µm.
             channel: ``"haematoxylin"``, ``"eosin"``, ``"dab"`` or ``"grey"`` (luma); None: as above.
             polarity: ``"bright"`` or ``"dark"`` background where the border does not tell.
+            cache: Where decoded tiles are kept; None: ``tile_cache``, which all images share.
 
         Raises:
             UserError: The file is missing, damaged or of another kind, its pixel size is unknown or
@@ -112,6 +123,11 @@ class SectionImage(abc.ABC):
             raise UserError(f"channel: must be one of {', '.join(STAINS)}, grey; received {channel!r}.")
         if polarity not in ("auto", "bright", "dark"):
             raise UserError(f"polarity: must be 'auto', 'bright' or 'dark'; received {polarity!r}.")
+        cache = tile_cache if cache is None else cache
+        if is_chunked(os.fspath(path)):
+            from cytokeras.brain._chunked_image import ChunkedImage
+
+            return ChunkedImage(os.fspath(path), pixel_size_um, channel, polarity, cache)
         path = Path(path)
         check_file(path)
         try:
@@ -122,10 +138,14 @@ class SectionImage(abc.ABC):
         if magic in _TIFF_MAGIC:
             from cytokeras.brain._tiff_image import TiffImage
 
-            return TiffImage(path, pixel_size_um, channel, polarity)
+            return TiffImage(path, pixel_size_um, channel, polarity, cache)
         from cytokeras.brain._raster_image import RasterImage
 
-        return RasterImage(path, pixel_size_um, channel, polarity)
+        return RasterImage(path, pixel_size_um, channel, polarity, cache)
+
+    def details(self) -> dict[str, str]:
+        """Return, for people to read, how the pixels are stored and what is made of them."""
+        return {}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.shape[0]} x {self.shape[1]} px, {self.pixel_size_um:g} µm)"

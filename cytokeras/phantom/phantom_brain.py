@@ -192,7 +192,7 @@ class PhantomLabels:
     def __init__(self, image: PhantomImage) -> None:
         self._image = image
 
-    def read(self, row: int, column: int, height: int, width: int, step: int = 1) -> np.ndarray:
+    def read(self, row: float, column: float, height: int, width: int, step: float = 1) -> np.ndarray:
         """Class indices ``(height, width)`` uint8 at pixels (row + step i, column + step j); 255 outside the image."""
         labels = self._image.fields().labels
         result = np.full((height, width), UNLABELLED, np.uint8)

@@ -1,9 +1,10 @@
-"""From brains to batches: the only part that knows tf.data (imported where a dataset is made)."""
+"""From brains to batches, for tf.data and for Keras without TensorFlow."""
 
 from __future__ import annotations
 
+from cytokeras.pipelines.augmentation import AUGMENTATIONS, Augmentation
 from cytokeras.pipelines.pair_dataset import pair_dataset
 from cytokeras.pipelines.patch_reader import PatchReader
 from cytokeras.pipelines.segmentation_dataset import segmentation_dataset
 
-__all__ = ["PatchReader", "pair_dataset", "segmentation_dataset"]
+__all__ = ["AUGMENTATIONS", "Augmentation", "PatchReader", "pair_dataset", "segmentation_dataset"]

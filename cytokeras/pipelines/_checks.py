@@ -17,10 +17,3 @@ def check_count(value: Any, name: str, minimum: int = 1) -> int:
     if number < minimum or isinstance(value, bool):
         raise UserError(f"{name} must be a whole number of at least {minimum}. Received: {name}={value!r}.")
     return number
-
-
-def parallel_calls(workers: int | None) -> int:
-    """Return the number of parallel calls for tf.data: ``workers``, or tf.data's own choice for None."""
-    import tensorflow as tf
-
-    return int(tf.data.AUTOTUNE) if workers is None else check_count(workers, "workers")

@@ -8,8 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cytokeras.errors import UserError
-from cytokeras.pipelines._checks import check_count, parallel_calls
-from cytokeras.pipelines._sample_order import sample_order
+from cytokeras.pipelines._checks import check_count
+from cytokeras.pipelines._feed import Form, Shard, feed, worker_shard
+from cytokeras.pipelines._sample_order import SampleOrder
+from cytokeras.pipelines._sample_source import ArraySpec, Sample, random_of
+from cytokeras.pipelines.augmentation import Augmentation, find_augmentation
 from cytokeras.pipelines.patch_reader import PatchReader
 
 if TYPE_CHECKING:
@@ -33,6 +36,10 @@ def pair_dataset(
     initial_epoch: int = 0,
     drop_remainder: bool = True,
     cache: bool | int = False,
+    augment: str | Augmentation | None = None,
+    form: Form = None,
+    shard: Shard = None,
+    device: str | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> Any:
@@ -50,75 +57,135 @@ def pair_dataset(
         pixel_size_um: Pixel size of the network's input in µm (``net.field.pixel_size_um``), checked against
             every section in use within 1 %; None requires only that they all have the same.
         shuffle: Visit the pairs in a new order every epoch; otherwise in the order of ``pairs``.
-        seed: Seed of these orders, 0 or greater.
+        seed: Seed of these orders and of the augmentation, 0 or greater.
         repeat: Go on without end; every iterator then starts at ``initial_epoch`` and runs through all later
             epochs.
         initial_epoch: Number of the first epoch.
         drop_remainder: Leave out the last batch of an epoch where it is smaller. Use False to evaluate.
         cache: True reads every patch once, before the first batch, and keeps all in memory, if they take at
-            most 4 GiB; a number is another limit in bytes.
-        workers: Samples read in parallel; None lets tf.data choose.
+            most 4 GiB; a number is another limit in bytes. Augmentation that moves places doubles what they take.
+        augment: Random changes of every patch, drawn anew each epoch: a name ("turn", "stain", "histology") or an
+            ``Augmentation``; None as in the paper.
+        form: "tf.data" for a ``tf.data.Dataset``, "keras" for a ``keras.utils.PyDataset`` with the same samples,
+            which needs no TensorFlow (call ``fit`` with ``shuffle=False``); None: "tf.data" where TensorFlow is
+            installed.
+        shard: Where several processes train together, the share of this one: (index, processes), or "auto" to ask
+            JAX, PyTorch or ``TF_CONFIG``. ``batch_size`` is that of all together. None leaves it to
+            ``tf.distribute`` or ``keras.distribution``, for which every process reads everything.
+        device: Device ("gpu:0") that batches are copied to ahead of their use; not under a ``tf.distribute``
+            strategy, which copies by itself.
+        workers: Samples read in parallel; None lets tf.data choose, and takes one a processor in the Keras form.
         progress: Show a progress line while the cache is filled.
 
     Returns:
-        A ``tf.data.Dataset`` of known cardinality, of pairs (inputs, targets):
+        Batches, known in number, of pairs (inputs, targets):
         ``{"patch_a", "patch_b"}`` each (B, P, P, 1) uint8, 0 black … 255 white;
         ``{"distance"}`` (B,) float32, mm along the surface, and ``{"coordinates_a", "coordinates_b"}`` each
         (B, 3) float32, mm on the inflated surface, right hemisphere mirrored.
 
     Raises:
         UserError: There are no pairs, or fewer than a batch; they name a section the brain lacks; a section
-            has another pixel size; the patches do not fit into the cache; or a number is out of range.
+            has another pixel size; the patches do not fit into the cache; or an argument is out of range.
     """
-    import tensorflow as tf
-
     batch_size = check_count(batch_size, "batch_size")
     _check_pairs(brain, pairs, batch_size, drop_remainder)
-    locations = pairs.locations
-    used = np.unique(np.concatenate([pairs.i, pairs.j]))
-    reader = PatchReader(
-        {int(s): brain.sections[s] for s in np.unique(locations.section[used])},
-        patch_size,
-        pixel_size_um=pixel_size_um,
-    )
-    keys = [int(s) for s in locations.section]
-    calls = parallel_calls(workers)
-    if cache:
-        _check_cache(len(used), reader.patch_size, DEFAULT_CACHE_BYTES if cache is True else int(cache))
-        rows, columns = locations.row[used], locations.column[used]
-        kept = reader.read_all([keys[n] for n in used], rows, columns, workers=workers, progress=progress)
-        place = {int(n): k for k, n in enumerate(used)}
-
-    def patch(n: int) -> npt.NDArray[np.uint8]:
-        return kept[place[n]] if cache else reader.read(keys[n], locations.row[n], locations.column[n])
-
-    distance = np.asarray(pairs.distance_mm, np.float32)
-    coordinates_a = np.asarray(pairs.coordinates_a, np.float32)
-    coordinates_b = np.asarray(pairs.coordinates_b, np.float32)
-
-    def read_pair(k: Any) -> tuple[Any, ...]:
-        a, b = patch(int(pairs.i[k])), patch(int(pairs.j[k]))
-        return a[..., None], b[..., None], distance[k], coordinates_a[k], coordinates_b[k]
-
-    shape = (reader.patch_size, reader.patch_size, 1)
-
-    def sample(_epoch: Any, k: Any) -> Any:
-        types = (tf.uint8, tf.uint8, tf.float32, tf.float32, tf.float32)
-        values = tf.numpy_function(read_pair, [k], types)
-        a, b, d, at_a, at_b = (
-            tf.ensure_shape(value, s) for value, s in zip(values, (shape, shape, (), (3,), (3,)), strict=True)
-        )
-        return {"patch_a": a, "patch_b": b}, {"distance": d, "coordinates_a": at_a, "coordinates_b": at_b}
-
-    order = sample_order(
+    order = SampleOrder(
         len(pairs),
-        seed=check_count(seed, "seed", 0),
-        shuffle=shuffle,
-        repeat=repeat,
+        batch_size,
+        check_count(seed, "seed", 0),
+        shuffle,
+        repeat,
         initial_epoch=check_count(initial_epoch, "initial_epoch", 0),
+        drop_remainder=drop_remainder,
+        shard=worker_shard(shard),
     )
-    samples = order.map(sample, num_parallel_calls=calls, deterministic=True)
-    return samples.batch(batch_size, drop_remainder=drop_remainder).prefetch(tf.data.AUTOTUNE)
+    source = _PairSource(brain, pairs, patch_size, pixel_size_um, find_augmentation(augment), order.seed)
+    if cache:
+        source.keep(DEFAULT_CACHE_BYTES if cache is True else int(cache), workers, progress)
+    return feed(source, order, form=form, workers=workers, device=device)
+
+
+class _PairSource:
+    """Reads the two patches of a pair."""
+
+    def __init__(
+        self,
+        brain: Brain,
+        pairs: CortexPairs,
+        patch_size: int,
+        pixel_size_um: float | None,
+        augmentation: Augmentation | None,
+        seed: int,
+    ) -> None:
+        locations = pairs.locations
+        self._used = np.unique(np.concatenate([pairs.i, pairs.j]))
+        self._sections = {int(s): brain.sections[s] for s in np.unique(locations.section[self._used])}
+        self._reader = PatchReader(self._sections, patch_size, pixel_size_um=pixel_size_um)
+        self._pairs, self._locations = pairs, locations
+        self._keys = [int(s) for s in locations.section]
+        self._augmentation, self._seed = augmentation, seed
+        self._targets = {
+            "distance": np.asarray(pairs.distance_mm, np.float32),
+            "coordinates_a": np.asarray(pairs.coordinates_a, np.float32),
+            "coordinates_b": np.asarray(pairs.coordinates_b, np.float32),
+        }
+        self._kept: npt.NDArray[np.uint8] | None = None
+        self._place: dict[int, int] = {}
+        patch = ArraySpec((self._reader.patch_size, self._reader.patch_size, 1), np.uint8)
+        place = ArraySpec((3,), np.float32)
+        self.specs = (
+            {"patch_a": patch, "patch_b": patch},
+            {"distance": ArraySpec((), np.float32), "coordinates_a": place, "coordinates_b": place},
+        )
+
+    def keep(self, limit: int, workers: int | None, progress: bool) -> None:
+        """Read and keep every patch, with what turning it can show, if all take at most ``limit`` bytes."""
+        side = self._reader.patch_size
+        if self._augmentation is not None:
+            sizes = [section.pixel_size_um for section in self._sections.values()]
+            side = self._augmentation.reach(side, min(sizes))
+        _check_cache(len(self._used), side, limit)
+        reader = PatchReader(self._sections, side)
+        rows, columns = self._locations.row[self._used], self._locations.column[self._used]
+        keys = [self._keys[n] for n in self._used]
+        self._kept = reader.read_all(keys, rows, columns, workers=workers, progress=progress)
+        self._place = {int(n): k for k, n in enumerate(self._used)}
+
+    def draw(self, epoch: int, index: int) -> Sample:
+        """Return the patches and targets of pair ``index``."""
+        first, second = (
+            self._patch(int(ends[index]), (self._seed, epoch, index, end))
+            for end, ends in enumerate((self._pairs.i, self._pairs.j))
+        )
+        targets = {name: values[index] for name, values in self._targets.items()}
+        return {"patch_a": first[..., None], "patch_b": second[..., None]}, targets
+
+    def _patch(self, n: int, key: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:
+        section = self._sections[self._keys[n]]
+        size, augmentation = self._reader.patch_size, self._augmentation
+        top, left = self._reader.corner(self._locations.row[n], self._locations.column[n])
+        if augmentation is None:
+            return self._window(n, top, left, size, size)
+        rng, pixel_size = random_of(*key), section.pixel_size_um
+        geometry = augmentation.geometry(rng, size, pixel_size)
+        if geometry is None:
+            patch = self._window(n, top, left, size, size)
+        else:
+            centre = top + size // 2, left + size // 2
+            patch = geometry.read_image(lambda *window: self._window(n, *window), *centre, size)
+        return augmentation.recolour(patch, rng, pixel_size, section.image.background)
+
+    def _window(self, n: int, row: int, column: int, height: int, width: int) -> npt.NDArray[np.uint8]:
+        """Return a window of the section around place ``n``, from what was kept where that was."""
+        if self._kept is None:
+            patch: npt.NDArray[np.uint8] = self._sections[self._keys[n]].image.read(row, column, height, width)
+            return patch
+        kept = self._kept[self._place[n]]
+        half = len(kept) // 2
+        top = row - (round(float(self._locations.row[n])) - half)
+        left = column - (round(float(self._locations.column[n])) - half)
+        assert 0 <= top <= len(kept) - height and 0 <= left <= len(kept) - width, "kept too little"
+        return kept[top : top + height, left : left + width]
 
 
 def _check_pairs(brain: Brain, pairs: CortexPairs, batch_size: int, drop_remainder: bool) -> None:
@@ -137,11 +204,11 @@ def _check_pairs(brain: Brain, pairs: CortexPairs, batch_size: int, drop_remaind
         )
 
 
-def _check_cache(count: int, patch_size: int, limit: int) -> None:
-    needed = count * patch_size**2
+def _check_cache(count: int, side: int, limit: int) -> None:
+    needed = count * side**2
     if needed > limit:
         raise UserError(
-            f"cache: {count} patches of {patch_size} px take {needed / 2**30:.1f} GiB, more than the limit "
+            f"cache: {count} patches of {side} px take {needed / 2**30:.1f} GiB, more than the limit "
             f"of {limit / 2**30:.1f} GiB. Pass cache={needed} if the memory is there, or "
             "cache=False to read them from the sections every time."
         )

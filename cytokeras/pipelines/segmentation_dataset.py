@@ -10,20 +10,25 @@ import numpy.typing as npt
 
 from cytokeras.errors import UserError
 from cytokeras.pipelines._atlas_patch import sample_atlas_patch
-from cytokeras.pipelines._checks import check_count, parallel_calls
-from cytokeras.pipelines._sample_order import sample_order
+from cytokeras.pipelines._checks import check_count
+from cytokeras.pipelines._feed import Form, Shard, feed, worker_shard
+from cytokeras.pipelines._patch_geometry import PatchGeometry
+from cytokeras.pipelines._sample_order import SampleOrder
+from cytokeras.pipelines._sample_source import TARGET, Arrays, ArraySpec, Sample, random_of
+from cytokeras.pipelines.augmentation import Augmentation, find_augmentation
 from cytokeras.pipelines.patch_reader import PatchReader
 from cytokeras.sampling import LabelledCentres
 
 if TYPE_CHECKING:
-    from cytokeras.brain import Brain, Section
+    from cytokeras.brain import Atlas, Brain, Section
 
 _LATTICE_CELLS = 8
 """Output cells between the positions that centres are drawn around: 128 µm, a twentieth of the cortex's
 thickness, keeps a section of 60 x 60 mm at 220,000 positions. Not stated in the paper."""
 
 _Split = Literal["train", "test"] | None
-_Sample = tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.uint8]]
+_LABEL_SAMPLES = 4
+"""Label samples an output pixel that a turned patch takes the nearest of: off by at most an eighth of the pixel."""
 
 
 def segmentation_dataset(
@@ -38,6 +43,10 @@ def segmentation_dataset(
     fixed: bool = False,
     repeat: bool = False,
     initial_epoch: int = 0,
+    augment: str | Augmentation | None = None,
+    form: Form = None,
+    shard: Shard = None,
+    device: str | None = None,
     workers: int | None = None,
 ) -> Any:
     """Return batches for ``AtlasUNet.fit``, drawn from the annotated sections.
@@ -65,10 +74,12 @@ def segmentation_dataset(
         repeat: Go on without end; every iterator then starts at ``initial_epoch`` and runs through all later
             epochs.
         initial_epoch: Number of the first epoch.
-        workers: Samples read in parallel; None lets tf.data choose.
+        augment: Random changes of every sample, with labels and atlas moved along: a name ("turn", "stain",
+            "histology") or an ``Augmentation``; None as in the paper.
+        form, shard, device, workers: As in ``pair_dataset``.
 
     Returns:
-        A ``tf.data.Dataset`` of known cardinality, of pairs (inputs, labels): ``{"image"}`` (B, H, H, 1)
+        Batches, known in number, of pairs (inputs, labels): ``{"image"}`` (B, H, H, 1)
         uint8, 0 black … 255 white, with ``{"atlas"}`` (B, A, A, C) float32, 0 … 1, where the model has an
         atlas path and ``with_atlas`` is set; labels (B, h, w) uint8, class index or 255 where nothing is
         annotated.
@@ -78,43 +89,34 @@ def segmentation_dataset(
             annotated section has another pixel size than the model; the model needs an atlas and a brain has
             none, or one with another number of areas; or a number is out of range.
     """
-    import tensorflow as tf
-
     brains = tuple(brains) if isinstance(brains, Sequence) else (brains,)
     batch_size = check_count(batch_size, "batch_size")
-    count = batch_size * check_count(steps_per_epoch, "steps_per_epoch")
-    seed = check_count(seed, "seed", 0)
-    calls = parallel_calls(workers)
-    source = _SampleSource(brains, model, seed, with_atlas, split)
-
-    def draw(epoch: Any, index: Any) -> _Sample:
-        return source.draw(np.random.default_rng([seed, int(epoch), int(index)]))
-
-    def sample(epoch: Any, index: Any) -> Any:
-        types = (tf.uint8, tf.float32, tf.uint8)
-        values = tf.numpy_function(draw, [epoch, index], types)
-        image, atlas, labels = (tf.ensure_shape(v, s) for v, s in zip(values, source.shapes, strict=True))
-        inputs = {"image": image}
-        if source.with_atlas:
-            inputs["atlas"] = atlas
-        return inputs, labels
-
-    order = sample_order(
-        count,
-        seed=seed,
+    order = SampleOrder(
+        batch_size * check_count(steps_per_epoch, "steps_per_epoch"),
+        batch_size,
+        check_count(seed, "seed", 0),
         shuffle=False,
         repeat=repeat,
         fixed=fixed,
         initial_epoch=check_count(initial_epoch, "initial_epoch", 0),
+        shard=worker_shard(shard),
     )
-    samples = order.map(sample, num_parallel_calls=calls, deterministic=True)
-    return samples.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    source = _LabelledSource(brains, model, order.seed, with_atlas, split, find_augmentation(augment))
+    return feed(source, order, form=form, workers=workers, device=device)
 
 
-class _SampleSource:
+class _LabelledSource:
     """Draws one sample after another for the geometry of one model; keeps no state between draws."""
 
-    def __init__(self, brains: Sequence[Brain], model: Any, seed: int, with_atlas: bool, split: _Split) -> None:
+    def __init__(
+        self,
+        brains: Sequence[Brain],
+        model: Any,
+        seed: int,
+        with_atlas: bool,
+        split: _Split,
+        augmentation: Augmentation | None,
+    ) -> None:
         if not hasattr(model, "field"):
             raise UserError(
                 f"model must be an AtlasUNet or the result of its without_atlas(). Received: {type(model).__name__}."
@@ -131,35 +133,61 @@ class _SampleSource:
             self._atlas_positions = model.atlas_field.positions()
         self._centres = LabelledCentres(brains, _LATTICE_CELLS * round(model.field.stride), seed, split=split)
         _check_classes(brains[0], self._centres.classes, model)
-        atlas_size = model.atlas_field.size if self._atlases else 0
-        self.shapes = (
-            (image_size, image_size, 1),
-            (atlas_size, atlas_size, model.atlas_channels if self._atlases else 0),
-            (output_size, output_size),
-        )
+        self._seed, self._augmentation = seed, augmentation
+        inputs = {"image": ArraySpec((image_size, image_size, 1), np.uint8)}
+        if self._atlases:
+            side = model.atlas_field.size
+            inputs["atlas"] = ArraySpec((side, side, model.atlas_channels), np.float32)
+        self.specs = inputs, {TARGET: ArraySpec((output_size, output_size), np.uint8)}
 
-    @property
-    def with_atlas(self) -> bool:
-        """Whether samples hold an atlas patch; otherwise that array is empty."""
-        return self._atlases is not None
-
-    def draw(self, rng: np.random.Generator) -> _Sample:
+    def draw(self, epoch: int, index: int) -> Sample:
         """Return image (H, H, 1), atlas (A, A, C) and labels (h, w) of one sample."""
-        centre = self._centres.draw(1, rng)
-        brain, row, column = int(centre.brain[0]), int(centre.row[0]), int(centre.column[0])
-        key = (brain, int(centre.section[0]))
-        section = self._sections[key]
-        top, left = self._reader.corner(row, column)
-        image = self._reader.read(key, row, column)[..., None]
-        offset, stride, size = self._field.offset, self._field.stride, self._cells
+        rng = random_of(self._seed, epoch, index)
+        drawn = self._centres.draw(1, rng)
+        key = int(drawn.brain[0]), int(drawn.section[0])
+        section, centre = self._sections[key], (int(drawn.row[0]), int(drawn.column[0]))
+        size = self._reader.patch_size
+        geometry = None
+        if self._augmentation is not None:
+            geometry = self._augmentation.geometry(rng, size, section.pixel_size_um)
+        if geometry is None:
+            image = self._reader.read(key, *centre)
+        else:
+            image = geometry.read_image(section.image.read, *centre, size)
+        if self._augmentation is not None:
+            image = self._augmentation.recolour(image, rng, section.pixel_size_um, section.image.background)
+        inputs: Arrays = {"image": image[..., None]}
+        if self._atlases is not None:
+            atlas = self._atlases[key[0]]
+            assert atlas is not None, "checked when the source was made"
+            inputs["atlas"] = self._read_atlas(atlas, section, centre, geometry)
+        return inputs, {TARGET: self._read_labels(section, centre, geometry)}
+
+    def _read_labels(
+        self, section: Section, centre: tuple[int, int], geometry: PatchGeometry | None
+    ) -> npt.NDArray[np.uint8]:
         assert section.labels is not None, "only annotated sections are kept"
-        labels = section.labels.read(top + offset, left + offset, size, size, step=stride)
-        if self._atlases is None:
-            return image, np.empty((0, 0, 0), np.float32), labels
-        atlas = self._atlases[brain]
-        assert atlas is not None, "checked when the source was made"
-        rows, columns = top + self._atlas_positions, left + self._atlas_positions
-        return image, sample_atlas_patch(atlas, section, rows, columns), labels
+        offset, stride, cells = self._field.offset, self._field.stride, self._cells
+        before = self._reader.patch_size // 2
+        if geometry is None:
+            top, left = centre[0] - before + offset, centre[1] - before + offset
+            return section.labels.read(top, left, cells, cells, step=stride)
+        own = offset + stride * np.arange(cells) - before
+        places = geometry.places(own, own) + centre
+        step = stride / _LABEL_SAMPLES
+        low = places.min(axis=(0, 1))
+        nearest = np.rint((places - low) / step).astype(np.int64)
+        height, width = nearest.max(axis=(0, 1)) + 1
+        labels = section.labels.read(float(low[0]), float(low[1]), int(height), int(width), step=step)
+        return labels[nearest[..., 0], nearest[..., 1]]
+
+    def _read_atlas(
+        self, atlas: Atlas, section: Section, centre: tuple[int, int], geometry: PatchGeometry | None
+    ) -> npt.NDArray[np.float32]:
+        own = self._atlas_positions - self._reader.patch_size // 2
+        if geometry is None:
+            return sample_atlas_patch(atlas, section, centre[0] + own, centre[1] + own)
+        return atlas.sample(section.pixel_to_mm(geometry.places(own, own) + centre))
 
 
 def _annotated_sections(brains: Sequence[Brain], split: str | None) -> dict[tuple[int, int], Section]:
