@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from cytokeras.brain import Section
@@ -51,7 +52,7 @@ class PartialLabels:
         self._step_mm = self._step * image.pixel_size_um / 1000
         self._seed = seed
 
-    def read(self, row: int, column: int, height: int, width: int, step: int = 1) -> np.ndarray:
+    def read(self, row: float, column: float, height: int, width: int, step: float = 1) -> NDArray[np.uint8]:
         """Class indices ``(height, width)`` uint8 at pixels (row + step i, column + step j); 255: not annotated."""
         labels = np.array(self._truth.read(row, column, height, width, step))
         outlined = self._outlined
