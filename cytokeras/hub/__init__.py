@@ -5,8 +5,9 @@ Importing this package imports neither Keras nor a backend nor ``huggingface_hub
 
 from __future__ import annotations
 
+from cytokeras.hub._preset_loader import load_preset
 from cytokeras.hub._preset_writer import push_preset, save_preset
-from cytokeras.hub.presets import PresetDescription, describe_preset, list_presets, load_preset
+from cytokeras.hub.presets import PresetDescription, describe_preset, list_presets
 
 __all__ = [
     "PresetDescription",

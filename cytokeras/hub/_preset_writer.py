@@ -17,6 +17,7 @@ from cytokeras._version import __version__
 from cytokeras.errors import UserError, nearest_name_hint
 from cytokeras.hub import hub_client
 from cytokeras.hub._json_fields import JsonFields, read_json
+from cytokeras.hub._weights_file import read_weights
 from cytokeras.hub.hub_client import HUB_PREFIX
 from cytokeras.hub.model_card import render_model_card
 from cytokeras.hub.preset_files import (
@@ -87,6 +88,8 @@ def _write_preset(
     try:
         clone = build_clone(model)
         clone.model.save_weights(partial / WEIGHTS_FILE)
+        # What is published has been read back: Keras decides how the file looks inside.
+        read_weights(partial / WEIGHTS_FILE, clone.variables, WEIGHTS_FILE)
         config = _config_of(model, clone.arguments)
         preset_metadata = PresetMetadata(
             cytokeras_version=__version__,

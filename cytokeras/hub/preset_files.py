@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cytokeras.errors import UserError
 from cytokeras.hub._json_fields import JsonFields, read_json
+from cytokeras.hub._weights_file import Variable, read_weights
+
+if TYPE_CHECKING:
+    import numpy as np
 
 FORMAT_VERSION = 1
 LIBRARY = "cytokeras"
@@ -25,23 +28,6 @@ METADATA_FILE = "metadata.json"
 WEIGHTS_FILE = "model.weights.h5"
 CARD_FILE = "README.md"
 PRESET_FILES = (CONFIG_FILE, METADATA_FILE, WEIGHTS_FILE, CARD_FILE)
-
-
-@dataclass(frozen=True)
-class Variable:
-    """Name, shape and type of one weight array, as listed in ``metadata.json``."""
-
-    path: str
-    shape: tuple[int, ...]
-    dtype: str
-
-    def __str__(self) -> str:
-        return f"{self.path} {self.shape}"
-
-    @property
-    def layer(self) -> str:
-        """Path of the layer that the variable belongs to."""
-        return self.path.rpartition("/")[0]
 
 
 @dataclass(frozen=True)
@@ -140,7 +126,12 @@ class PresetMetadata:
             "trainable_parameters": self.trainable_parameters,
             "weights_sha256": self.weights_sha256,
             "variables": [
-                {"path": variable.path, "shape": list(variable.shape), "dtype": variable.dtype}
+                {
+                    "path": variable.path,
+                    "shape": list(variable.shape),
+                    "dtype": variable.dtype,
+                    "sha256": variable.sha256,
+                }
                 for variable in self.variables
             ],
             **{name: self.provenance.get(name) for name in PROVENANCE_FIELDS},
@@ -240,11 +231,11 @@ class PresetFolder:
         """Return the checked content of ``metadata.json``."""
         return PresetMetadata.from_json(read_json(self.file(METADATA_FILE), f"{self.label}/{METADATA_FILE}"))
 
-    def checked_weights(self, metadata: PresetMetadata) -> Path:
-        """Return the path of the weights after checking the file against ``metadata``.
+    def check_weights(self, metadata: PresetMetadata) -> Path:
+        """Return the path of the weights after checking the file as a whole against ``metadata``.
 
         Raises:
-            UserError: The SHA-256 differs, the arrays are not those listed, or a value is NaN or infinite.
+            UserError: The SHA-256 differs.
         """
         path = self.file(WEIGHTS_FILE)
         found = sha256_of(path)
@@ -253,8 +244,15 @@ class PresetFolder:
                 f"{self.label}/{WEIGHTS_FILE}: is damaged or was replaced: its SHA-256 is {found}, "
                 f"{METADATA_FILE} states {metadata.weights_sha256}."
             )
-        _check_arrays(path, metadata.variables, f"{self.label}/{WEIGHTS_FILE}")
         return path
+
+    def read_weights(self, metadata: PresetMetadata) -> dict[str, np.ndarray]:
+        """Return path -> values of every variable, after all checks of the weights.
+
+        Raises:
+            UserError: As ``check_weights``, or the arrays of the file are not those of ``metadata``.
+        """
+        return read_weights(self.check_weights(metadata), metadata.variables, f"{self.label}/{WEIGHTS_FILE}")
 
 
 def sha256_of(path: Path) -> str:
@@ -286,12 +284,12 @@ def _check_format_version(fields: JsonFields) -> None:
 
 def _variable_from_json(item: object, where: str) -> Variable:
     if not isinstance(item, dict):
-        raise UserError(f"{where}: must be an object with path, shape and dtype, received {item!r}.")
+        raise UserError(f"{where}: must be an object with path, shape, dtype and sha256, received {item!r}.")
     fields = JsonFields(item, where)
     shape = fields.items("shape")
     if not all(type(size) is int and size >= 0 for size in shape):
         fields.fail("shape", f"must be a list of sizes, received {shape}")
-    return Variable(fields.text("path"), tuple(shape), fields.text("dtype"))
+    return Variable(fields.text("path"), tuple(shape), fields.text("dtype"), fields.text("sha256").lower())
 
 
 def _allowed_roots(folder: Path) -> list[Path]:
@@ -299,39 +297,3 @@ def _allowed_roots(folder: Path) -> list[Path]:
     # <repository>/blobs.
     blobs = folder.parent.parent / "blobs"
     return [folder, blobs] if folder.parent.name == "snapshots" and blobs.is_dir() else [folder]
-
-
-def _check_arrays(path: Path, variables: Sequence[Variable], where: str) -> None:
-    import h5py
-    import numpy as np
-
-    shapes: Counter[tuple[int, ...]] = Counter()
-
-    def visit(group: Any, prefix: str) -> None:
-        for name in group:
-            # Links to other places and arrays kept outside the file could read any file of this machine.
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise UserError(f"{where}: {prefix}{name} is a link to another place, which is refused.")
-            item = group[name]
-            if isinstance(item, h5py.Group):
-                visit(item, f"{prefix}{name}/")
-                continue
-            if item.is_virtual or item.external or item.chunks is not None or item.dtype.kind not in "fiub":
-                raise UserError(f"{where}: {prefix}{name} is not stored as a plain array of numbers.")
-            shapes[item.shape] += 1
-            if not np.all(np.isfinite(item[()])):
-                raise UserError(f"{where}: {prefix}{name} holds NaN or infinite values; these weights are useless.")
-
-    try:
-        with h5py.File(path, "r") as file:
-            visit(file, "")
-    except (OSError, KeyError, RuntimeError) as error:
-        raise UserError(f"{where}: is damaged, no readable HDF5 file ({error}).") from error
-    expected = Counter(variable.shape for variable in variables)
-    if shapes != expected:
-        missing = "; ".join(f"{count} x {shape}" for shape, count in (expected - shapes).items()) or "none"
-        surplus = "; ".join(f"{count} x {shape}" for shape, count in (shapes - expected).items()) or "none"
-        raise UserError(
-            f"{where}: holds other arrays than field variables of {METADATA_FILE} lists: "
-            f"missing {missing}, not listed {surplus}."
-        )
