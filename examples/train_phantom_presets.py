@@ -69,6 +69,7 @@ def train_siamese(folder: Path, recipe_name: str, first_stage: Path | None = Non
         raise SystemExit("The siamese network collapsed; nothing is saved.")
     net.save_pretrained(
         folder,
+        golden=True,
         metadata={
             "description": "Texture encoder of 16 µm/px patches, pre-trained on synthetic sections to predict the "
             "distance of two patches along the cortex and the place of each on the inflated surface.",
@@ -122,6 +123,7 @@ def train_unet(folder: Path, siamese: Path, recipe_name: str, brains: Path) -> N
     sections = sum(len(brain.sections) for brain in annotated)
     unet.save_pretrained(
         folder,
+        golden=True,
         metadata={
             "description": "Segmentation of 16 µm/px sections into 13 visual areas, other cortex, white matter and "
             "background, trained on synthetic sections.",

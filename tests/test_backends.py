@@ -19,6 +19,7 @@ def probe(folder: Path) -> dict[str, np.ndarray]:
     """Everything that has to agree, on the backend of this process; the first process stores the weights."""
     import keras
 
+    from cytokeras.hub import check_golden_pair, list_presets
     from cytokeras.losses import CoordinateLoss, DistanceLoss, MaskedCategoricalCrossentropy
     from cytokeras.metrics import Dice, MeanDistanceError, PixelDistanceError
     from cytokeras.models import AtlasUNet, SiameseDistanceNet
@@ -62,6 +63,7 @@ def probe(folder: Path) -> dict[str, np.ndarray]:
         metric.update_state(true, predicted)
         found[metric.name] = metric.result()
     found |= branch_changes()
+    found |= {f"golden {preset.name}": check_golden_pair(preset.name)[0] for preset in list_presets()}
     return {name: keras.ops.convert_to_numpy(value) for name, value in found.items()}
 
 
@@ -122,6 +124,15 @@ def test_branch_rate_is_the_multiplier_on_every_backend(backend: str, results) -
     changes = results[backend]
     assert np.abs(changes["a_head_change"]).min() > 0
     np.testing.assert_allclose(changes["b_head_change"], 10.0 * changes["a_head_change"], rtol=1e-3)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_bundled_presets_give_their_golden_outputs(backend: str, results) -> None:
+    if not is_installed(backend):
+        pytest.skip(f"the Keras backend {backend} is not installed")
+    differences = {name: value for name, value in results[backend].items() if name.startswith("golden")}
+    assert len(differences) == 2
+    assert max(differences.values()) <= TOLERANCE, differences
 
 
 def test_outputs_are_worth_comparing(results) -> None:

@@ -27,7 +27,11 @@ CONFIG_FILE = "config.json"
 METADATA_FILE = "metadata.json"
 WEIGHTS_FILE = "model.weights.h5"
 CARD_FILE = "README.md"
+GOLDEN_FILE = "golden.npz"
 PRESET_FILES = (CONFIG_FILE, METADATA_FILE, WEIGHTS_FILE, CARD_FILE)
+ALL_FILES = (*PRESET_FILES, GOLDEN_FILE)  # the golden pair may be absent
+
+_LFS_POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,9 @@ class PresetConfig:
             received = "no such field" if library is None else repr(library)
             fields.fail("library", f"must be {LIBRARY!r}, received {received}; this is no cytokeras preset")
         _check_format_version(fields)
+        fields.only(_CONFIG_FIELDS)
         inputs = fields.mapping("input")
+        inputs.only(("pixel_size_um", "value_range", "polarity"))
         arguments = fields.mapping("arguments").values
         config = cls(
             class_name=fields.text("class_name"),
@@ -106,6 +112,7 @@ class PresetMetadata:
         cytokeras_version, keras_version: Versions that wrote the preset.
         trainable_parameters: Number of trainable weights.
         weights_sha256: SHA-256 of ``model.weights.h5`` as 64 hexadecimal digits.
+        golden_sha256: SHA-256 of ``golden.npz``; None for a preset without golden pair.
         variables: The weight arrays in the order of ``model.variables``.
         provenance: The fields of ``PROVENANCE_FIELDS`` that are known.
     """
@@ -116,6 +123,7 @@ class PresetMetadata:
     weights_sha256: str
     variables: tuple[Variable, ...]
     provenance: dict[str, Any]
+    golden_sha256: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of ``metadata.json``."""
@@ -125,6 +133,7 @@ class PresetMetadata:
             "keras_version": self.keras_version,
             "trainable_parameters": self.trainable_parameters,
             "weights_sha256": self.weights_sha256,
+            "golden_sha256": self.golden_sha256,
             "variables": [
                 {
                     "path": variable.path,
@@ -145,6 +154,7 @@ class PresetMetadata:
             UserError: The format is newer, or a field is missing or wrong.
         """
         _check_format_version(fields)
+        fields.only(_METADATA_FIELDS)
         variables = tuple(
             _variable_from_json(item, f"{fields.where}, field variables[{index}]")
             for index, item in enumerate(fields.items("variables"))
@@ -156,6 +166,7 @@ class PresetMetadata:
             weights_sha256=fields.text("weights_sha256").lower(),
             variables=variables,
             provenance=check_provenance(fields),
+            golden_sha256=fields.optional_text("golden_sha256"),
         )
 
 
@@ -170,6 +181,19 @@ PROVENANCE_FIELDS: dict[str, type] = {
     "date": str,  # YYYY-MM-DD
     "commit": str,  # commit of the code that trained it
 }
+
+
+_CONFIG_FIELDS = ("format_version", "library", "class_name", "arguments", "input", "classes", "output_grid")
+_METADATA_FIELDS = (
+    "format_version",
+    "cytokeras_version",
+    "keras_version",
+    "trainable_parameters",
+    "weights_sha256",
+    "golden_sha256",
+    "variables",
+    *PROVENANCE_FIELDS,
+)
 
 
 def check_provenance(fields: JsonFields) -> dict[str, Any]:
@@ -237,14 +261,29 @@ class PresetFolder:
         Raises:
             UserError: The SHA-256 differs.
         """
-        path = self.file(WEIGHTS_FILE)
+        return self._checked_file(WEIGHTS_FILE, metadata.weights_sha256)
+
+    def check_golden(self, metadata: PresetMetadata) -> Path:
+        """Return the path of the golden pair after checking the file against ``metadata``.
+
+        Raises:
+            UserError: The preset has none, or the SHA-256 differs.
+        """
+        if metadata.golden_sha256 is None:
+            raise UserError(f"{self.label}: has no golden pair; save_pretrained(folder, golden=True) writes one.")
+        return self._checked_file(GOLDEN_FILE, metadata.golden_sha256)
+
+    def _checked_file(self, name: str, sha256: str) -> Path:
+        path = self.file(name)
         found = sha256_of(path)
-        if found != metadata.weights_sha256:
-            raise UserError(
-                f"{self.label}/{WEIGHTS_FILE}: is damaged or was replaced: its SHA-256 is {found}, "
-                f"{METADATA_FILE} states {metadata.weights_sha256}."
-            )
-        return path
+        if found == sha256:
+            return path
+        text = (
+            f"{self.label}/{name}: is damaged or was replaced: its SHA-256 is {found}, {METADATA_FILE} states {sha256}"
+        )
+        with path.open("rb") as file:
+            pointer = file.read(len(_LFS_POINTER)) == _LFS_POINTER
+        raise UserError(f"{text}{'; it is a Git LFS pointer, fetch the file with `git lfs pull`' if pointer else ''}.")
 
     def read_weights(self, metadata: PresetMetadata) -> dict[str, np.ndarray]:
         """Return path -> values of every variable, after all checks of the weights.

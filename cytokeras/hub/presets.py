@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from cytokeras._files import new_folder
 from cytokeras.errors import UserError, nearest_name_hint
 from cytokeras.hub import hub_client
 from cytokeras.hub.hub_client import HUB_PREFIX, HubSource
 from cytokeras.hub.preset_files import (
+    ALL_FILES,
+    CARD_FILE,
     CONFIG_FILE,
+    GOLDEN_FILE,
     METADATA_FILE,
+    PRESET_FILES,
     PresetConfig,
     PresetFolder,
     PresetMetadata,
@@ -44,6 +51,33 @@ class PresetDescription:
         size, count = f"{self.pixel_size_um:g} µm/px", f"{self.parameters:,} weights"
         return f"{self.name}: {self.class_name}, {size}, {count}. {self.summary}".rstrip()
 
+    def lines(self) -> list[str]:
+        """Return all that is known, one fact a line."""
+        known = self.metadata.provenance
+        data = known.get("data", {})
+        low, high = self.config.value_range
+        grid = self.config.output_grid
+        facts = {
+            "preset": self.name,
+            "summary": self.summary,
+            "class": f"{self.class_name}, {self.parameters:,} trainable weights",
+            "input": f"{self.config.arguments.get('input_shape', '')} px, {self.pixel_size_um:g} µm per pixel, "
+            f"values {low:g} to {high:g}: {self.config.polarity}",
+            "output": ", ".join(f"{name} {value}" for name, value in grid.items()),
+            "classes": ", ".join(self.config.classes),
+            "licence": known.get("license"),
+            "data": data.get("description"),
+            "synthetic": {True: "yes: of no use for anatomical results", False: "no"}.get(data.get("synthetic")),
+            "trained from": known.get("source_preset"),
+            "recipe": known.get("recipe", {}).get("name"),
+            "written": f"{known.get('date', '')} by cytokeras {self.metadata.cytokeras_version} with Keras "
+            f"{self.metadata.keras_version}",
+            "sha-256": self.metadata.weights_sha256,
+            "golden pair": "yes" if self.metadata.golden_sha256 else "no",
+        }
+        scores = [f"{'score':<12} {name}: {value}" for name, value in known.get("scores", {}).items()]
+        return [f"{name:<12} {value}" for name, value in facts.items() if value] + scores
+
 
 def list_presets() -> list[PresetDescription]:
     """Return the built-in presets in the order of their names; imports neither Keras nor a backend."""
@@ -61,6 +95,68 @@ def describe_preset(
     """Return what is known of one preset without its weights; arguments as for ``from_pretrained``."""
     files = (CONFIG_FILE, METADATA_FILE)
     return _describe(open_source(source, files, revision, local_files_only, cache_dir, token))
+
+
+def download_preset(
+    source: str | os.PathLike[str],
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    revision: str | None = None,
+    local_files_only: bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    token: str | bool | None = None,
+) -> Path:
+    """Bring all files of a preset onto this machine and check them.
+
+    Args:
+        source: As for ``from_pretrained``, like all arguments not named here.
+        folder: New folder for a copy; None leaves the files where ``from_pretrained`` finds them (the cache of the
+            Hub, or the local folder).
+
+    Returns:
+        The folder with the files.
+
+    Raises:
+        UserError: The preset cannot be had or is damaged, or ``folder`` exists.
+    """
+    target = None if folder is None else Path(folder)
+    if target is not None and os.path.lexists(target):
+        raise UserError(f"{target}: exists already; choose a new folder.")
+    preset = open_source(source, ALL_FILES, revision, local_files_only, cache_dir, token)
+    preset.read_config()
+    metadata = preset.read_metadata()
+    preset.read_weights(metadata)
+    names = [name for name in PRESET_FILES if name != CARD_FILE or (preset.folder / name).exists()]
+    if metadata.golden_sha256 is not None:
+        names.append(preset.check_golden(metadata).name)
+    if target is None:
+        return preset.folder
+    with new_folder(target) as partial:
+        for name in names:
+            shutil.copyfile(preset.file(name), partial / name)
+    return target
+
+
+def check_golden_pair(source: str | os.PathLike[str], **where: Any) -> tuple[float, float]:
+    """Load a preset and compare its outputs for the golden inputs with the golden outputs.
+
+    Args:
+        source: As for ``from_pretrained``.
+        **where: ``revision``, ``local_files_only``, ``cache_dir``, ``token``, as for ``from_pretrained``.
+
+    Returns:
+        The largest difference and the largest that is allowed, as shares of the largest golden value.
+
+    Raises:
+        UserError: The preset cannot be had, is damaged, or has no golden pair.
+    """
+    from cytokeras import models
+    from cytokeras.hub.golden import TOLERANCE, GoldenPair
+
+    folder = PresetFolder(download_preset(source, **where), os.fspath(source))
+    pair = GoldenPair.read(folder.check_golden(folder.read_metadata()), f"{folder.label}/{GOLDEN_FILE}")
+    model = getattr(models, folder.read_config().class_name).from_pretrained(folder.folder)
+    return pair.difference(model), TOLERANCE
 
 
 def builtin_presets() -> dict[str, Path]:

@@ -7,7 +7,7 @@ without values, its shapes can be looked at, and only then memory is taken.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -49,6 +49,15 @@ def give_values(model: Any, values: Mapping[str, np.ndarray]) -> None:
             variable._initialize(keras.ops.convert_to_tensor(values[path], dtype=variable.dtype))
         else:
             variable._deferred_initialize()
+    if keras.backend.backend() == "torch":
+        for layer in (model, *_all_layers(model)):
+            layer.torch_params  # noqa: B018  registers the values as parameters of the module
+
+
+def _all_layers(model: Any) -> Iterator[Any]:
+    for layer in model.layers:
+        yield layer
+        yield from _all_layers(layer) if hasattr(layer, "layers") else ()
 
 
 def variable_paths(model: Any) -> list[str]:
