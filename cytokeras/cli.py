@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cytokeras._commands import check, demo, download, info, presets, push, sample, segment
+from cytokeras._commands import check, demo, download, export, info, presets, push, sample, segment
 from cytokeras._version import __version__
 from cytokeras.errors import UserError
 
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"cytokeras {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (demo, segment, check, sample, presets, info, download, push):
+    for command in (demo, segment, check, sample, presets, info, download, push, export):
         command.add(commands)
     return parser
 

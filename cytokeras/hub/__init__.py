@@ -5,10 +5,11 @@ Importing this package imports neither Keras nor a backend nor ``huggingface_hub
 
 from __future__ import annotations
 
-from cytokeras.hub._preset_loader import load_preset
+from cytokeras.hub._preset_loader import check_golden_pair, load_preset
 from cytokeras.hub._preset_writer import push_folder, push_preset, save_preset
+from cytokeras.hub.exports import export_preset
 from cytokeras.hub.hub_client import Publication
-from cytokeras.hub.presets import PresetDescription, check_golden_pair, describe_preset, download_preset, list_presets
+from cytokeras.hub.presets import PresetDescription, describe_preset, download_preset, list_presets
 
 __all__ = [
     "PresetDescription",
@@ -16,6 +17,7 @@ __all__ = [
     "check_golden_pair",
     "describe_preset",
     "download_preset",
+    "export_preset",
     "list_presets",
     "load_preset",
     "push_folder",

@@ -10,8 +10,10 @@ from typing import Any
 from cytokeras.errors import UserError
 from cytokeras.hub import presets
 from cytokeras.hub._weights_file import Variable
+from cytokeras.hub.golden import TOLERANCE, GoldenPair
 from cytokeras.hub.preset_files import (
     CONFIG_FILE,
+    GOLDEN_FILE,
     METADATA_FILE,
     WEIGHTS_FILE,
     PresetConfig,
@@ -57,6 +59,34 @@ def load_preset(
         # Points at the caller of from_pretrained.
         warnings.warn(warning, UserWarning, stacklevel=3)
     return model
+
+
+def load_folder(preset: PresetFolder) -> Any:
+    """Load the model of a preset folder, of whatever class it is."""
+    from cytokeras import models
+
+    config = preset.read_config()
+    if config.class_name not in _MODEL_CLASSES:
+        raise UserError(f"{preset.label}: holds a {config.class_name}; this version of cytokeras has no such model.")
+    return load_preset(getattr(models, config.class_name), preset.folder)
+
+
+def check_golden_pair(source: str | os.PathLike[str], **where: Any) -> tuple[float, float]:
+    """Load a preset and compare its outputs for the golden inputs with the golden outputs.
+
+    Args:
+        source: As for ``from_pretrained``.
+        **where: ``revision``, ``local_files_only``, ``cache_dir``, ``token``, as for ``from_pretrained``.
+
+    Returns:
+        The largest difference and the largest that is allowed, as shares of the largest golden value.
+
+    Raises:
+        UserError: The preset cannot be had, is damaged, or has no golden pair.
+    """
+    preset = PresetFolder(presets.download_preset(source, **where), os.fspath(source))
+    pair = GoldenPair.read(preset.check_golden(preset.read_metadata()), f"{preset.label}/{GOLDEN_FILE}")
+    return pair.difference(load_folder(preset)), TOLERANCE
 
 
 def _build_with_weights(

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cytokeras._files import new_folder
 from cytokeras.errors import UserError, nearest_name_hint
@@ -17,7 +16,6 @@ from cytokeras.hub.preset_files import (
     ALL_FILES,
     CARD_FILE,
     CONFIG_FILE,
-    GOLDEN_FILE,
     METADATA_FILE,
     PRESET_FILES,
     PresetConfig,
@@ -135,28 +133,6 @@ def download_preset(
         for name in names:
             shutil.copyfile(preset.file(name), partial / name)
     return target
-
-
-def check_golden_pair(source: str | os.PathLike[str], **where: Any) -> tuple[float, float]:
-    """Load a preset and compare its outputs for the golden inputs with the golden outputs.
-
-    Args:
-        source: As for ``from_pretrained``.
-        **where: ``revision``, ``local_files_only``, ``cache_dir``, ``token``, as for ``from_pretrained``.
-
-    Returns:
-        The largest difference and the largest that is allowed, as shares of the largest golden value.
-
-    Raises:
-        UserError: The preset cannot be had, is damaged, or has no golden pair.
-    """
-    from cytokeras import models
-    from cytokeras.hub.golden import TOLERANCE, GoldenPair
-
-    folder = PresetFolder(download_preset(source, **where), os.fspath(source))
-    pair = GoldenPair.read(folder.check_golden(folder.read_metadata()), f"{folder.label}/{GOLDEN_FILE}")
-    model = getattr(models, folder.read_config().class_name).from_pretrained(folder.folder)
-    return pair.difference(model), TOLERANCE
 
 
 def builtin_presets() -> dict[str, Path]:
