@@ -35,17 +35,13 @@ def folders(models: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) ->
     }
 
 
-@pytest.fixture(params=["unet", "siamese"])
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 def assert_golden(pair: GoldenPair, outputs: dict[str, np.ndarray]) -> None:
     assert set(outputs) == set(pair.outputs)
     for name, golden in pair.outputs.items():
         np.testing.assert_allclose(outputs[name], golden, rtol=1e-4, atol=1e-5 * np.abs(golden).max())
 
 
+@pytest.mark.parametrize("kind", ["unet", "siamese"])
 def test_keras_file(models: dict[str, Any], folders: dict[str, Path], kind: str, tmp_path: Path) -> None:
     path = export_preset(folders[kind], tmp_path / "net.keras", "keras")
     loaded = keras.saving.load_model(path)
@@ -53,25 +49,25 @@ def test_keras_file(models: dict[str, Any], folders: dict[str, Path], kind: str,
     assert GoldenPair.of(models[kind]).difference(loaded) < 1e-6
 
 
-def test_savedmodel(models: dict[str, Any], folders: dict[str, Path], kind: str, tmp_path: Path) -> None:
+def test_savedmodel(models: dict[str, Any], folders: dict[str, Path], tmp_path: Path) -> None:
     tensorflow = pytest.importorskip("tensorflow")
-    path = export_preset(folders[kind], tmp_path / "net.zip", "savedmodel")
+    path = export_preset(folders["siamese"], tmp_path / "net.zip", "savedmodel")
     zipfile.ZipFile(path).extractall(tmp_path / "net")
-    pair = GoldenPair.of(models[kind])
+    pair = GoldenPair.of(models["siamese"])
     inputs = {name: array.astype(np.float32) for name, array in pair.inputs.items()}
-    outputs = tensorflow.saved_model.load(str(tmp_path / "net")).serve(inputs)
-    outputs = outputs if isinstance(outputs, dict) else {"output": outputs}
+    loaded = tensorflow.saved_model.load(str(tmp_path / "net"))
+    outputs = loaded.serve(inputs)
     assert_golden(pair, {name: value.numpy() for name, value in outputs.items()})
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_onnx(models: dict[str, Any], folders: dict[str, Path], kind: str, tmp_path: Path) -> None:
+def test_onnx(models: dict[str, Any], folders: dict[str, Path], tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("tf2onnx")
-    session = runtime.InferenceSession(export_preset(folders[kind], tmp_path / "net.onnx", "onnx"))
-    pair = GoldenPair.of(models[kind])
+    session = runtime.InferenceSession(export_preset(folders["siamese"], tmp_path / "net.onnx", "onnx"))
+    pair = GoldenPair.of(models["siamese"])
     twice = {name: array.astype(np.float32).repeat(2, axis=0) for name, array in pair.inputs.items()}
-    names = [item.name if item.name in pair.outputs else "output" for item in session.get_outputs()]
+    names = [item.name for item in session.get_outputs()]
     outputs = dict(zip(names, session.run(None, twice), strict=True))
     assert all(value.shape[0] == 2 for value in outputs.values())
     assert_golden(pair, {name: value[1:] for name, value in outputs.items()})
@@ -79,13 +75,13 @@ def test_onnx(models: dict[str, Any], folders: dict[str, Path], kind: str, tmp_p
 
 @pytest.mark.filterwarnings("ignore")
 def test_bioimageio_package_passes_the_library_of_bioimageio(
-    folders: dict[str, Path], kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     core = pytest.importorskip("bioimageio.core")
     for name in ("onnx", "onnxruntime", "tf2onnx"):
         pytest.importorskip(name)
     path = tmp_path / "net.zip"
-    command = ["export", str(folders[kind]), "--format", "bioimageio", "--out", str(path), "--author", "A. Author"]
+    command = ["export", str(folders["unet"]), "--format", "bioimageio", "--out", str(path), "--author", "A. Author"]
     assert main(command) == 0
     assert str(path) in capsys.readouterr().out
     # Runs the ONNX weights on the test inputs and compares with the test outputs.
@@ -95,8 +91,7 @@ def test_bioimageio_package_passes_the_library_of_bioimageio(
     assert [author.name for author in description.authors] == ["A. Author"]
     (image, *_) = (tensor for tensor in description.inputs if tensor.id != "atlas")
     assert [axis.scale for axis in image.axes if axis.type == "space"] == [16.0, 16.0]
-    if kind == "unet":
-        assert [str(name) for name in description.outputs[0].axes[-1].channel_names][-1] == "hOc1"
+    assert [str(name) for name in description.outputs[0].axes[-1].channel_names][-1] == "hOc1"
 
 
 # === Errors ===
