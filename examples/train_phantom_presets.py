@@ -5,8 +5,8 @@
 
 Pre-training has two stages: the first learns mostly places (alpha 10), the closing one distances as well. Fine-tuning
 starts from the first, which gave better areas (macro Dice 0.66 and 0.57 on the two test sections, from the closing
-stage 0.51 and 0.40; one run each). A stage whose preset exists already is not run again. Each preset gets its golden pair
-(``golden=True``), which ``cytokeras info FOLDER --check`` compares. All data are synthetic.
+stage 0.51 and 0.40; one run each). A stage whose preset exists already is not run again. Each preset gets its golden
+pair (``golden=True``), which ``cytokeras info FOLDER --check`` compares. All data are synthetic.
 """
 
 from __future__ import annotations
