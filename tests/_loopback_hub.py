@@ -15,6 +15,7 @@ from threading import Lock, Thread
 from typing import Any
 
 TOKEN = "hf_loopback"
+PUBLIC_ADDRESS = "https://huggingface.co"  # what commits are said to stand at; huggingface_hub 1.0 expects it
 LFS_SUFFIXES = (".h5", ".npz")
 
 
@@ -237,7 +238,7 @@ class _Handler(BaseHTTPRequestHandler):
             elif entry["key"] == "lfsFile":
                 files[value["path"]] = self.server.uploads[value["oid"]]
         oid = repository.branches[branch] = repository.commit(files)
-        self._send_json({"commitUrl": f"{self.server.address}/{name}/commit/{oid}", "commitOid": oid})
+        self._send_json({"commitUrl": f"{PUBLIC_ADDRESS}/{name}/commit/{oid}", "commitOid": oid})
 
     def _send_json(self, value: Any, oid: str = "", status: int = 200) -> None:
         self._send(json.dumps(value).encode(), oid, status)

@@ -11,7 +11,7 @@ from pathlib import Path
 from cytokeras._version import __version__
 from cytokeras.errors import UserError
 from cytokeras.hub._hub_errors import hub_errors, retrying
-from cytokeras.hub.preset_files import CARD_FILE, LIBRARY
+from cytokeras.hub.preset_files import CARD_FILE, LIBRARY, NEEDED_FILES
 
 HUB_PREFIX = "hf://"
 _REPOSITORY = re.compile(r"(?P<repo_id>[\w.-]+/[\w.-]+)(@(?P<revision>[^@\s]+))?")
@@ -93,6 +93,12 @@ def download(
                 library_version=__version__,
                 endpoint=_endpoint(),
             )
+        )
+    missing = [name for name in files if name in NEEDED_FILES and not os.path.exists(os.path.join(folder, name))]
+    if missing and local_files_only:  # huggingface_hub 1.0 takes an interrupted download for a complete one
+        raise UserError(
+            f"{source}: {', '.join(missing)} of revision {source.revision or 'main'!r} is not in the cache, or not "
+            "completely, and nothing may be downloaded; download it once with a connection."
         )
     return Path(folder)
 
