@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,26 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write ``content`` as readable JSON, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield an empty temporary folder beside ``path`` that becomes ``path`` when the block ends without an error.
+
+    Raises:
+        UserError: ``path`` exists, or its parent cannot be created or written to.
+    """
+    target = Path(path)
+    if os.path.lexists(target):
+        raise UserError(f"{target}: exists already; choose a new folder.")
+    create_folder(target.parent)
+    temporary = target.with_name(f".{uuid.uuid4().hex[:8]}.partial.{target.name}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_writable_folder(folder: Path) -> None:

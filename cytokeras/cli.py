@@ -7,9 +7,35 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cytokeras._commands import check, demo, inspect, phantom, presets, sample, segment
+from cytokeras._commands import (
+    check,
+    demo,
+    download,
+    export,
+    info,
+    inspect,
+    phantom,
+    presets,
+    push,
+    sample,
+    segment,
+)
 from cytokeras._version import __version__
 from cytokeras.errors import UserError
+
+_COMMANDS = (
+    demo,
+    segment,
+    inspect,
+    check,
+    sample,
+    presets,
+    info,
+    download,
+    push,
+    export,
+    phantom,
+)
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -45,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"cytokeras {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (demo, segment, inspect, check, sample, presets, phantom):
+    for command in _COMMANDS:
         command.add(commands)
     return parser
 

@@ -5,7 +5,8 @@
 
 Pre-training has two stages: the first learns mostly places (alpha 10), the closing one distances as well. Fine-tuning
 starts from the first, which gave better areas (macro Dice 0.66 and 0.57 on the two test sections, from the closing
-stage 0.51 and 0.40; one run each). A stage whose preset exists already is not run again. All data are synthetic.
+stage 0.51 and 0.40; one run each). A stage whose preset exists already is not run again. Each preset gets its golden
+pair (``golden=True``), which ``cytokeras info FOLDER --check`` compares. All data are synthetic.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ def train_siamese(folder: Path, recipe_name: str, first_stage: Path | None = Non
         raise SystemExit("The siamese network collapsed; nothing is saved.")
     net.save_pretrained(
         folder,
+        golden=True,
         metadata={
             "description": "Texture encoder of 16 µm/px patches, pre-trained on synthetic sections to predict the "
             "distance of two patches along the cortex and the place of each on the inflated surface.",
@@ -122,6 +124,7 @@ def train_unet(folder: Path, siamese: Path, recipe_name: str, brains: Path) -> N
     sections = sum(len(brain.sections) for brain in annotated)
     unet.save_pretrained(
         folder,
+        golden=True,
         metadata={
             "description": "Segmentation of 16 µm/px sections into 13 visual areas, other cortex, white matter and "
             "background, trained on synthetic sections.",

@@ -22,3 +22,10 @@ def randomise(model: Any, seed: int = 0) -> Any:
     rng = np.random.default_rng(seed)
     model.set_weights([rng.uniform(0.1, 1.0, weight.shape) for weight in model.get_weights()])
     return model
+
+
+def predictions(model: Any) -> dict[str, np.ndarray]:
+    """Outputs of a model for one example."""
+    from cytokeras.hub.golden import GoldenPair
+
+    return GoldenPair.of(model).outputs

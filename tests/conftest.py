@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from _loopback_hub import LoopbackHub
 
 # Two workers share two cores with TensorFlow: the time of a single example says nothing.
 settings.register_profile("cytokeras", deadline=None)
@@ -40,3 +44,39 @@ def saved_unet(preset_unet: Any, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def preset_folder(saved_unet: Path, tmp_path: Path) -> Path:
     """A copy of the saved network to damage."""
     return Path(shutil.copytree(saved_unet, tmp_path / "preset"))
+
+
+@pytest.fixture(scope="session")
+def hub_net() -> Any:
+    from _presets import randomise
+
+    from cytokeras.models import SiameseDistanceNet
+
+    return randomise(SiameseDistanceNet((131, 131, 1), pixel_size_um=16.0, widths=(2, 2, 2, 2, 2, 2)))
+
+
+@pytest.fixture(scope="session")
+def hub_preset(hub_net: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = hub_net.save_pretrained(tmp_path_factory.mktemp("hub") / "preset")
+    return {entry.name: entry.read_bytes() for entry in folder.iterdir()}
+
+
+@pytest.fixture
+def hub(hub_preset: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    """A Hub with ``lab/net``, whose tag v1 is another commit than main, as the environment names it."""
+    from _loopback_hub import running_hub
+
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    # Uploads by Xet go to a storage service of their own; the loopback server takes them as every server can.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    with running_hub() as server:
+        repository = server.add("lab/net", {**hub_preset, "extra.bin": b"not for us"})
+        repository.tags["v1"] = repository.commit(hub_preset)
+        monkeypatch.setenv("HF_ENDPOINT", server.address)
+        yield server
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """An empty cache of Hub downloads."""
+    return tmp_path / "cache"

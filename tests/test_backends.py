@@ -19,21 +19,24 @@ def probe(folder: Path) -> dict[str, np.ndarray]:
     """Everything that has to agree, on the backend of this process; the first process stores the weights."""
     import keras
 
+    from cytokeras.hub import check_golden_pair, list_presets
     from cytokeras.losses import CoordinateLoss, DistanceLoss, MaskedCategoricalCrossentropy
     from cytokeras.metrics import Dice, MeanDistanceError, PixelDistanceError
     from cytokeras.models import AtlasUNet, SiameseDistanceNet
 
     widths = (4, 4, 6, 6, 8, 8)
-    rng = np.random.default_rng(0)
     # An odd size along the way, so that ceil pooling is compared as well.
-    net = SiameseDistanceNet((137, 137, 1), pixel_size_um=16.0, widths=widths, output_scale_mm=10.0)
-    unet = AtlasUNet(3, (194, 194, 1), 2, pixel_size_um=16.0, widths=widths, weight_decay=0.001)
-    for model in (net, unet):
-        weights = folder / f"{model.name}.weights.h5"
-        if not weights.exists():
-            model.set_weights([0.1 + 0.2 * rng.standard_normal(w.shape) ** 2 for w in model.weights])
-            model.save_weights(weights)
-        model.load_weights(weights)
+    arguments = {"pixel_size_um": 16.0, "widths": widths}
+    net = stored(SiameseDistanceNet, folder, input_shape=(137, 137, 1), output_scale_mm=10.0, **arguments)
+    unet = stored(
+        AtlasUNet,
+        folder,
+        num_classes=3,
+        input_shape=(194, 194, 1),
+        atlas_channels=2,
+        weight_decay=0.001,
+        **arguments,
+    )
 
     rng = np.random.default_rng(1)
     patches = rng.integers(0, 256, (2, 2, 137, 137, 1), dtype=np.uint8)
@@ -62,7 +65,19 @@ def probe(folder: Path) -> dict[str, np.ndarray]:
         metric.update_state(true, predicted)
         found[metric.name] = metric.result()
     found |= branch_changes()
+    found |= {f"golden {preset.name}": check_golden_pair(preset.name)[0] for preset in list_presets()}
     return {name: keras.ops.convert_to_numpy(value) for name, value in found.items()}
+
+
+def stored(cls, folder: Path, **arguments):
+    """The network of the first process that asks for it."""
+    preset = folder / cls.__name__
+    if not preset.exists():
+        rng = np.random.default_rng(0)
+        model = cls(**arguments)
+        model.set_weights([0.1 + 0.2 * rng.standard_normal(w.shape) ** 2 for w in model.weights])
+        model.save_pretrained(preset)
+    return cls.from_pretrained(preset)
 
 
 def branch_changes() -> dict[str, np.ndarray]:
@@ -122,6 +137,15 @@ def test_branch_rate_is_the_multiplier_on_every_backend(backend: str, results) -
     changes = results[backend]
     assert np.abs(changes["a_head_change"]).min() > 0
     np.testing.assert_allclose(changes["b_head_change"], 10.0 * changes["a_head_change"], rtol=1e-3)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_bundled_presets_give_their_golden_outputs(backend: str, results) -> None:
+    if not is_installed(backend):
+        pytest.skip(f"the Keras backend {backend} is not installed")
+    differences = {name: value for name, value in results[backend].items() if name.startswith("golden")}
+    assert len(differences) == 2
+    assert max(differences.values()) <= TOLERANCE, differences
 
 
 def test_outputs_are_worth_comparing(results) -> None:

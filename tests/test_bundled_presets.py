@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cytokeras.hub import list_presets
+from cytokeras.hub import check_golden_pair, list_presets
+from cytokeras.hub.preset_files import ALL_FILES
 
 ROOT = Path(__file__).parent.parent
 PRESETS = {preset.name: preset for preset in list_presets()}
@@ -28,6 +29,13 @@ def test_preset_says_that_its_data_were_synthetic(name):
     card = (ROOT / "weights" / name / "README.md").read_text()
     assert "synthetic" in card.lower()
     assert "phantom" in name
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_gives_what_it_gave_when_it_was_written(name):
+    # test_backends.py asks the same on the other backends.
+    difference, tolerance = check_golden_pair(name)
+    assert difference <= tolerance <= 1e-4
 
 
 def test_siamese_preset_is_well_below_the_best_constant_guess():
@@ -71,5 +79,5 @@ def test_wheel_contains_the_weights(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     for preset in PRESETS:
-        for file in ("config.json", "metadata.json", "model.weights.h5", "README.md"):
+        for file in ALL_FILES:
             assert f"cytokeras/_weights/{preset}/{file}" in names

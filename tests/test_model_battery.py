@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from _models import net_inputs, tiny_net, tiny_unet, unet_inputs
 
+from cytokeras.errors import UserError
 from cytokeras.losses import MaskedCategoricalCrossentropy, siamese_losses
 from cytokeras.metrics import Dice
 from cytokeras.models import AtlasUNet
@@ -122,3 +123,31 @@ def test_siamese_loss_is_that_of_equation_3() -> None:
     expected = distance / 5.0 + 10.0 * coordinates / 5.0 + float(keras.ops.convert_to_numpy(sum(net.losses)))
     received = net.test_on_batch(net_inputs(), targets, return_dict=True)
     assert received["loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_int8_siamese_net_stays_close_to_the_float_one() -> None:
+    net = tiny_net()
+    before = outputs_of(net, net_inputs())
+    net.quantize("int8")
+    assert net.get_layer("coordinate_head").dtype_policy.quantization_mode == "int8"
+    assert net.encoder.get_layer("features").dtype_policy.quantization_mode == "int8"
+    # One step of 8 bits is 1/127 of the largest weight and of the largest feature.
+    for name, value in outputs_of(net, net_inputs()).items():
+        np.testing.assert_allclose(value, before[name], atol=0.05 * np.abs(before[name]).max())
+        assert not np.array_equal(value, before[name])
+
+
+def test_int8_leaves_the_unet_as_it_is() -> None:
+    # Keras quantizes no convolutions, and this network has nothing else.
+    unet = tiny_unet()
+    before = outputs_of(unet, unet_inputs(unet))["probabilities"]
+    unet.quantize("int8")
+    np.testing.assert_array_equal(outputs_of(unet, unet_inputs(unet))["probabilities"], before)
+
+
+def test_quantized_network_is_not_saved_as_a_preset(tmp_path) -> None:
+    net = tiny_net()
+    net.quantize("int8")
+    with pytest.raises(UserError, match="was changed after it was built"):
+        net.save_pretrained(tmp_path / "int8")
+    assert not list(tmp_path.iterdir())

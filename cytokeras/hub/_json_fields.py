@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -90,6 +91,13 @@ class JsonFields:
     def optional_mapping(self, name: str) -> dict[str, Any]:
         value: dict[str, Any] | None = self._optional(name, dict)
         return value or {}
+
+    def only(self, known: Iterable[str]) -> None:
+        """Refuse fields that nobody reads: what a writer meant by them would be lost without a word."""
+        known = tuple(known)
+        for name in self.values:
+            if name not in known:
+                self.fail(name, f"is unknown.{nearest_name_hint(name, known)} Known: {', '.join(known)}")
 
     def fail(self, name: str, problem: str) -> NoReturn:
         """Raise the error of one field."""

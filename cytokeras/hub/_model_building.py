@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 import json
 import math
-import re
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,9 @@ import keras
 import numpy as np
 
 from cytokeras.errors import UserError, nearest_name_hint
-from cytokeras.hub.preset_files import Variable, variables_difference
+from cytokeras.hub._weights_file import Variable, sha256_of_array
+from cytokeras.hub.preset_files import variables_difference
+from cytokeras.models._deferred_weights import build_without_values, copy_values, give_values, variable_paths
 
 
 def constructor_arguments(cls: type[Any]) -> list[str]:
@@ -38,19 +39,23 @@ def check_overrides(cls: type, overrides: Mapping[str, Any]) -> None:
             )
 
 
-@contextlib.contextmanager
-def dtype_policy(policy: Any) -> Iterator[None]:
-    """Build models with this Keras dtype policy inside the block; None changes nothing.
+def find_policy(dtype: Any) -> Any:
+    """Return the Keras dtype policy that ``dtype`` names; None is the global one.
 
     Raises:
         UserError: There is no such policy.
     """
     try:
-        chosen = keras.dtype_policies.get(policy)
+        return keras.dtype_policies.get(dtype)
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"dtype must be a Keras dtype policy such as 'float32' or 'mixed_bfloat16'. Received: dtype={policy!r}"
+            f"dtype must be a Keras dtype policy such as 'float32' or 'mixed_bfloat16'. Received: dtype={dtype!r}"
         ) from error
+
+
+@contextlib.contextmanager
+def dtype_policy(chosen: Any) -> Iterator[None]:
+    """Build models with this Keras dtype policy inside the block."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(chosen)
     try:
@@ -86,49 +91,11 @@ def as_tuples(value: Any) -> Any:
 
 
 def list_variables(model: Any) -> tuple[Variable, ...]:
-    """Return name, shape and dtype of every variable of a model, the same in every process.
-
-    Keras numbers the layers that were given no name by a counter of the process (``conv2d_7``), and variables
-    of nested models may begin with the model's own name. The prefix is cut off, and such layers are numbered
-    anew in the order in which they occur.
-    """
-    automatic = _automatic_names(model)
-    numbers: dict[str, dict[str, int]] = defaultdict(dict)
-
-    def stable(part: str) -> str:
-        base = automatic.get(part)
-        if base is None:
-            return part
-        number = numbers[base].setdefault(part, len(numbers[base]))
-        return f"{base}_{number}" if number else base
-
-    variables = []
-    for variable in model.variables:
-        parts = variable.path.removeprefix(f"{model.name}/").split("/")
-        shape = tuple(int(size) for size in variable.shape)
-        name = "/".join(stable(part) for part in parts)
-        variables.append(Variable(name, shape, keras.backend.standardize_dtype(variable.dtype)))
-    return tuple(variables)
-
-
-def _automatic_names(model: Any) -> dict[str, str]:
-    """Return layer name -> name without its number, for the layers that Keras named itself."""
-    found = {}
-    layers = list(model.layers)
-    while layers:
-        layer = layers.pop()
-        layers += getattr(layer, "layers", [])
-        base = _snake_case(type(layer).__name__)
-        if re.fullmatch(rf"{base}(_\d+)?", layer.name):
-            found[layer.name] = base
-    return found
-
-
-def _snake_case(name: str) -> str:
-    # As keras.src.utils.naming.to_snake_case, which is private: BatchNormalization, Conv2D, conv2d.
-    name = re.sub(r"\W+", "", name)
-    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+    """Return path, shape and dtype of every variable of a model, which may be without values."""
+    return tuple(
+        Variable(path, tuple(int(size) for size in variable.shape), keras.backend.standardize_dtype(variable.dtype))
+        for path, variable in zip(variable_paths(model), model.variables, strict=True)
+    )
 
 
 @dataclass(frozen=True)
@@ -160,8 +127,7 @@ def build_clone(model: Any) -> Clone:
         arguments = json.loads(json.dumps(model.get_config(), allow_nan=False))
     except (TypeError, ValueError) as error:
         raise UserError(f"{name}: an argument is no JSON value ({error}), so it cannot be saved.") from error
-    with dtype_policy("float32"):
-        clone = build(type(model), arguments)
+    clone = build_without_values(lambda: build(type(model), arguments), "float32")
     clone_variables = list_variables(clone)
     difference = variables_difference(clone_variables, variables)
     if difference:
@@ -169,6 +135,10 @@ def build_clone(model: Any) -> Clone:
             f"{name}: was changed after it was built and cannot be rebuilt from its arguments: "
             f"{difference.replace('in the preset', 'in a model built anew')}."
         )
-    clone.set_weights(model.get_weights())
+    give_values(clone, copy_values(model))
+    stored = tuple(
+        dataclasses.replace(variable, sha256=sha256_of_array(value))
+        for variable, value in zip(clone_variables, clone.get_weights(), strict=True)
+    )
     count = sum(math.prod(variable.shape) for variable in clone.trainable_variables)
-    return Clone(clone, arguments, clone_variables, count, keras.__version__)
+    return Clone(clone, arguments, stored, count, keras.__version__)

@@ -17,17 +17,22 @@ from cytokeras._version import __version__
 from cytokeras.errors import UserError, nearest_name_hint
 from cytokeras.hub import hub_client
 from cytokeras.hub._json_fields import JsonFields, read_json
-from cytokeras.hub.hub_client import HUB_PREFIX
+from cytokeras.hub._weights_file import read_weights
+from cytokeras.hub.golden import GoldenPair
+from cytokeras.hub.hub_client import HUB_PREFIX, Publication
 from cytokeras.hub.model_card import render_model_card
 from cytokeras.hub.preset_files import (
+    ALL_FILES,
     CARD_FILE,
     CONFIG_FILE,
+    GOLDEN_FILE,
     LIBRARY,
     METADATA_FILE,
     PRESET_FILES,
     PROVENANCE_FIELDS,
     WEIGHTS_FILE,
     PresetConfig,
+    PresetFolder,
     PresetMetadata,
     check_provenance,
     sha256_of,
@@ -39,9 +44,10 @@ def save_preset(
     folder: str | os.PathLike[str],
     metadata: Mapping[str, Any] | None = None,
     card: str | None = None,
+    golden: bool = False,
 ) -> Path:
     """Write a model as a preset folder; see ``PretrainedModel.save_pretrained``."""
-    return _write_preset(model, Path(folder), metadata, card, source=None)
+    return _write_preset(model, Path(folder), metadata, card, golden, source=None)
 
 
 def push_preset(
@@ -55,15 +61,16 @@ def push_preset(
     token: str | bool | None = None,
     card: str | None = None,
     metadata: Mapping[str, Any] | None = None,
-) -> str:
+    golden: bool = False,
+) -> Publication:
     """Publish a model on the Hub; see ``PretrainedModel.push_to_hub``."""
     with tempfile.TemporaryDirectory(prefix="cytokeras-push-") as workplace:
         source = f"{HUB_PREFIX}{repo_id}"
-        folder = _write_preset(model, Path(workplace) / "preset", metadata, card, source)
-        return hub_client.publish(
+        folder = _write_preset(model, Path(workplace) / "preset", metadata, card, golden, source)
+        return push_folder(
             folder,
             repo_id,
-            keep_card=card is None,
+            replace_card=card is not None,
             private=private,
             tag=tag,
             revision=revision,
@@ -72,8 +79,53 @@ def push_preset(
         )
 
 
+def push_folder(
+    folder: str | os.PathLike[str],
+    repo_id: str,
+    *,
+    replace_card: bool = False,
+    private: bool | None = None,
+    tag: str | None = None,
+    revision: str | None = None,
+    commit_message: str | None = None,
+    token: str | bool | None = None,
+) -> Publication:
+    """Publish a preset folder on the Hub; nothing is sent before every file of it was checked.
+
+    Args:
+        folder: The preset folder; other files in it are not sent.
+        replace_card: Replace a model card that the repository already has.
+        repo_id, private, tag, revision, commit_message, token: As for ``PretrainedModel.push_to_hub``.
+
+    Raises:
+        UserError: The folder is no complete and sound preset, or the Hub refuses.
+    """
+    preset = PresetFolder(Path(folder), os.fspath(folder))
+    preset.read_config()
+    metadata = preset.read_metadata()
+    preset.read_weights(metadata)
+    names = list(PRESET_FILES)
+    if metadata.golden_sha256 is not None:
+        names.append(preset.check_golden(metadata).name)
+    return hub_client.publish(
+        [preset.file(name) for name in names],
+        repo_id,
+        keep_card=not replace_card,
+        private=private,
+        tag=tag,
+        revision=revision,
+        commit_message=commit_message,
+        token=token,
+    )
+
+
 def _write_preset(
-    model: Any, folder: Path, metadata: Mapping[str, Any] | None, card: str | None, source: str | None
+    model: Any,
+    folder: Path,
+    metadata: Mapping[str, Any] | None,
+    card: str | None,
+    golden: bool,
+    source: str | None,
 ) -> Path:
     from cytokeras.hub._model_building import build_clone
 
@@ -87,6 +139,10 @@ def _write_preset(
     try:
         clone = build_clone(model)
         clone.model.save_weights(partial / WEIGHTS_FILE)
+        # What is published has been read back: Keras decides how the file looks inside.
+        read_weights(partial / WEIGHTS_FILE, clone.variables, WEIGHTS_FILE)
+        if golden:
+            GoldenPair.of(clone.model).write(partial / GOLDEN_FILE)
         config = _config_of(model, clone.arguments)
         preset_metadata = PresetMetadata(
             cytokeras_version=__version__,
@@ -95,6 +151,7 @@ def _write_preset(
             weights_sha256=sha256_of(partial / WEIGHTS_FILE),
             variables=clone.variables,
             provenance={"date": datetime.datetime.now(datetime.UTC).date().isoformat(), **provenance},
+            golden_sha256=sha256_of(partial / GOLDEN_FILE) if golden else None,
         )
         _write_json(partial / CONFIG_FILE, config.to_json())
         _write_json(partial / METADATA_FILE, preset_metadata.to_json())
@@ -162,7 +219,7 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
 def _keep_other_files(target: Path, partial: Path) -> None:
     """Copy what a user keeps beside the preset (a Git folder, notes), so that it survives the replacement."""
     for entry in target.iterdir() if target.is_dir() else ():
-        if entry.name in PRESET_FILES:
+        if entry.name in ALL_FILES:
             continue
         if entry.is_dir() and not entry.is_symlink():
             shutil.copytree(entry, partial / entry.name, symlinks=True)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
 
 from cytokeras._version import __version__
 from cytokeras.errors import UserError
-from cytokeras.hub.preset_files import CARD_FILE, LIBRARY, PRESET_FILES
+from cytokeras.hub._hub_errors import hub_errors, retrying
+from cytokeras.hub.preset_files import CARD_FILE, LIBRARY, NEEDED_FILES
 
 HUB_PREFIX = "hf://"
 _REPOSITORY = re.compile(r"(?P<repo_id>[\w.-]+/[\w.-]+)(@(?P<revision>[^@\s]+))?")
@@ -81,23 +80,49 @@ def download(
         # Read here as well because huggingface_hub reads its environment only once, when it is first
         # imported.
         local_files_only = os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE_WORDS
-    with _hub_errors(source, local_files_only):
-        folder: str = snapshot_download(
-            source.repo_id,
-            revision=source.revision,
-            allow_patterns=list(files),
-            local_files_only=local_files_only,
-            cache_dir=None if cache_dir is None else Path(cache_dir),
-            token=token,
-            library_name=LIBRARY,
-            library_version=__version__,
-            endpoint=_endpoint(),
+    with hub_errors(source, source.revision, local_files_only):
+        folder: str = retrying(
+            lambda: snapshot_download(
+                source.repo_id,
+                revision=source.revision,
+                allow_patterns=list(files),
+                local_files_only=local_files_only,
+                cache_dir=None if cache_dir is None else Path(cache_dir),
+                token=token,
+                library_name=LIBRARY,
+                library_version=__version__,
+                endpoint=_endpoint(),
+            )
+        )
+    missing = [name for name in files if name in NEEDED_FILES and not os.path.exists(os.path.join(folder, name))]
+    if missing and local_files_only:  # huggingface_hub 1.0 takes an interrupted download for a complete one
+        raise UserError(
+            f"{source}: {', '.join(missing)} of revision {source.revision or 'main'!r} is not in the cache, or not "
+            "completely, and nothing may be downloaded; download it once with a connection."
         )
     return Path(folder)
 
 
+@dataclass(frozen=True)
+class Publication:
+    """A version of a preset on the Hub.
+
+    Attributes:
+        source: What to give to ``from_pretrained``, with the tag.
+        tag: Tag of the version.
+        address: Address of the commit.
+    """
+
+    source: str
+    tag: str
+    address: str
+
+    def __str__(self) -> str:
+        return f"{self.source}  ({self.address})"
+
+
 def publish(
-    folder: Path,
+    files: Sequence[Path],
     repo_id: str,
     *,
     keep_card: bool,
@@ -106,112 +131,55 @@ def publish(
     revision: str | None = None,
     commit_message: str | None = None,
     token: str | bool | None = None,
-) -> str:
-    """Upload the files of a preset folder in one commit, creating the repository when it does not exist.
+) -> Publication:
+    """Upload the files of a preset in one tagged commit, creating the repository when it does not exist.
 
     Args:
-        folder: Preset folder.
+        files: The files, and nothing else is sent.
         repo_id: ``"org/name"``.
         keep_card: Leave a model card alone that the repository already has.
         private: Whether a new repository is private.
-        tag: Tag to put on the commit.
+        tag: Tag to put on the commit; None is the next of ``v1``, ``v2``, ….
         revision: Branch, created when it does not exist; None is ``main``.
         commit_message: Message of the commit.
         token: Access token with write permission; None is the stored one.
-
-    Returns:
-        Address of the commit.
 
     Raises:
         UserError: ``repo_id`` has not the form ``org/name``, the tag exists, there is no connection, or the
             Hub refuses.
     """
-    from huggingface_hub import HfApi
+    from huggingface_hub import CommitOperationAdd, HfApi
 
     target = HubSource.parse(repo_id)
     if target is None or target.revision:
         raise UserError(f"repo_id must be 'org/name'. Received: {repo_id!r}")
     target = HubSource(target.repo_id, revision)
     api = HfApi(endpoint=_endpoint(), token=token, library_name=LIBRARY, library_version=__version__)
-    with _hub_errors(target, local_files_only=False):
+    with hub_errors(target, revision, local_files_only=False):
         api.create_repo(target.repo_id, private=private, exist_ok=True)
+        tags = {reference.name for reference in api.list_repo_refs(target.repo_id).tags}
         # A tag that exists is found before the upload, so that nothing is left half done.
-        if tag and tag in {reference.name for reference in api.list_repo_refs(target.repo_id).tags}:
+        if tag in tags:
             raise UserError(f"{target}: the tag {tag!r} exists already; tags are not moved, choose another.")
+        tag = tag or _next_tag(tags)
         if revision:
             api.create_branch(target.repo_id, branch=revision, exist_ok=True)
         keep = keep_card and api.file_exists(target.repo_id, CARD_FILE, revision=revision)
-        commit: Any = api.upload_folder(
-            repo_id=target.repo_id,
-            folder_path=folder,
-            allow_patterns=[name for name in PRESET_FILES if not (keep and name == CARD_FILE)],
+        commit = api.create_commit(
+            target.repo_id,
+            [CommitOperationAdd(path.name, path) for path in files if not (keep and path.name == CARD_FILE)],
             revision=revision,
-            commit_message=commit_message or "Upload preset with cytokeras",
+            commit_message=commit_message or f"Upload preset {tag} with cytokeras",
         )
-        if tag:
-            api.create_tag(target.repo_id, tag=tag, revision=commit.oid)
-    return str(commit.commit_url)
+        api.create_tag(target.repo_id, tag=tag, revision=commit.oid)
+    return Publication(str(HubSource(target.repo_id, tag)), tag, str(commit.commit_url))
+
+
+def _next_tag(tags: Iterable[str]) -> str:
+    numbers = [int(match[1]) for tag in tags if (match := re.fullmatch(r"v(\d+)", tag))]
+    return f"v{max(numbers, default=0) + 1}"
 
 
 def _endpoint() -> str | None:
     # As with HF_HUB_OFFLINE: huggingface_hub would not see a value set after its import.
     return os.environ.get("HF_ENDPOINT") or None
-
-
-@contextlib.contextmanager
-def _hub_errors(source: HubSource, local_files_only: bool) -> Iterator[None]:
-    """Turn the errors of ``huggingface_hub`` into a UserError that says what to do."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        _raise_user_error(error, source, local_files_only)
-
-
-def _raise_user_error(error: Exception, source: HubSource, local_files_only: bool) -> NoReturn:
-    from huggingface_hub import errors
-
-    revision = source.revision or "main"
-    match error:
-        case errors.GatedRepoError():
-            text = "is gated: accept its conditions on its page of the Hub and log in with `hf auth login`"
-        case errors.RepositoryNotFoundError():
-            text = "no such repository, or it is private and the access token has no permission"
-        case errors.RevisionNotFoundError():
-            text = f"the repository has no branch, tag or commit {revision!r}"
-        case errors.LocalEntryNotFoundError() if local_files_only:
-            text = (
-                f"revision {revision!r} is not in the cache, or not completely, and nothing may be "
-                "downloaded (local_files_only or HF_HUB_OFFLINE); download it once with a connection"
-            )
-        case errors.OfflineModeIsEnabled():
-            text = "HF_HUB_OFFLINE is set, so the Hub is not contacted"
-        case errors.LocalEntryNotFoundError():
-            text = f"the Hub cannot be reached and revision {revision!r} is not in the cache ({_first_line(error)})"
-        case errors.EntryNotFoundError():
-            text = f"revision {revision!r} has no such file ({_first_line(error)})"
-        case errors.LocalTokenNotFoundError():
-            text = "no access token is stored; log in with `hf auth login` or pass token"
-        case errors.HFValidationError():
-            text = f"is no valid name of a repository ({_first_line(error)})"
-        case errors.HfHubHTTPError():
-            status = error.response.status_code
-            hint = "; the access token is invalid or lacks permission" if status in (401, 403) else ""
-            text = f"the Hub refused the request with status {status}{hint} ({_first_line(error)})"
-        case _ if _is_connection_error(error):
-            text = f"the Hub cannot be reached ({_first_line(error)})"
-        case _:
-            raise error
-    raise UserError(f"{source}: {text}.") from error
-
-
-def _is_connection_error(error: Exception) -> bool:
-    # huggingface_hub changed its HTTP library twice (requests, httpx, httpx2) and passes transport errors
-    # through.
-    libraries = {base.__module__.partition(".")[0] for base in type(error).__mro__}
-    return isinstance(error, ConnectionError | TimeoutError) or bool(libraries & {"requests", "httpx", "httpx2"})
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cytokeras.errors import UserError
 from cytokeras.hub._json_fields import JsonFields, read_json
+from cytokeras.hub._weights_file import Variable, read_weights
+
+if TYPE_CHECKING:
+    import numpy as np
 
 FORMAT_VERSION = 1
 LIBRARY = "cytokeras"
@@ -24,24 +27,12 @@ CONFIG_FILE = "config.json"
 METADATA_FILE = "metadata.json"
 WEIGHTS_FILE = "model.weights.h5"
 CARD_FILE = "README.md"
-PRESET_FILES = (CONFIG_FILE, METADATA_FILE, WEIGHTS_FILE, CARD_FILE)
+GOLDEN_FILE = "golden.npz"
+NEEDED_FILES = (CONFIG_FILE, METADATA_FILE, WEIGHTS_FILE)
+PRESET_FILES = (*NEEDED_FILES, CARD_FILE)
+ALL_FILES = (*PRESET_FILES, GOLDEN_FILE)  # the golden pair may be absent
 
-
-@dataclass(frozen=True)
-class Variable:
-    """Name, shape and type of one weight array, as listed in ``metadata.json``."""
-
-    path: str
-    shape: tuple[int, ...]
-    dtype: str
-
-    def __str__(self) -> str:
-        return f"{self.path} {self.shape}"
-
-    @property
-    def layer(self) -> str:
-        """Path of the layer that the variable belongs to."""
-        return self.path.rpartition("/")[0]
+_LFS_POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True)
@@ -95,7 +86,9 @@ class PresetConfig:
             received = "no such field" if library is None else repr(library)
             fields.fail("library", f"must be {LIBRARY!r}, received {received}; this is no cytokeras preset")
         _check_format_version(fields)
+        fields.only(_CONFIG_FIELDS)
         inputs = fields.mapping("input")
+        inputs.only(("pixel_size_um", "value_range", "polarity"))
         arguments = fields.mapping("arguments").values
         config = cls(
             class_name=fields.text("class_name"),
@@ -120,6 +113,7 @@ class PresetMetadata:
         cytokeras_version, keras_version: Versions that wrote the preset.
         trainable_parameters: Number of trainable weights.
         weights_sha256: SHA-256 of ``model.weights.h5`` as 64 hexadecimal digits.
+        golden_sha256: SHA-256 of ``golden.npz``; None for a preset without golden pair.
         variables: The weight arrays in the order of ``model.variables``.
         provenance: The fields of ``PROVENANCE_FIELDS`` that are known.
     """
@@ -130,6 +124,7 @@ class PresetMetadata:
     weights_sha256: str
     variables: tuple[Variable, ...]
     provenance: dict[str, Any]
+    golden_sha256: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of ``metadata.json``."""
@@ -139,8 +134,14 @@ class PresetMetadata:
             "keras_version": self.keras_version,
             "trainable_parameters": self.trainable_parameters,
             "weights_sha256": self.weights_sha256,
+            "golden_sha256": self.golden_sha256,
             "variables": [
-                {"path": variable.path, "shape": list(variable.shape), "dtype": variable.dtype}
+                {
+                    "path": variable.path,
+                    "shape": list(variable.shape),
+                    "dtype": variable.dtype,
+                    "sha256": variable.sha256,
+                }
                 for variable in self.variables
             ],
             **{name: self.provenance.get(name) for name in PROVENANCE_FIELDS},
@@ -154,6 +155,7 @@ class PresetMetadata:
             UserError: The format is newer, or a field is missing or wrong.
         """
         _check_format_version(fields)
+        fields.only(_METADATA_FIELDS)
         variables = tuple(
             _variable_from_json(item, f"{fields.where}, field variables[{index}]")
             for index, item in enumerate(fields.items("variables"))
@@ -165,6 +167,7 @@ class PresetMetadata:
             weights_sha256=fields.text("weights_sha256").lower(),
             variables=variables,
             provenance=check_provenance(fields),
+            golden_sha256=fields.optional_text("golden_sha256"),
         )
 
 
@@ -179,6 +182,19 @@ PROVENANCE_FIELDS: dict[str, type] = {
     "date": str,  # YYYY-MM-DD
     "commit": str,  # commit of the code that trained it
 }
+
+
+_CONFIG_FIELDS = ("format_version", "library", "class_name", "arguments", "input", "classes", "output_grid")
+_METADATA_FIELDS = (
+    "format_version",
+    "cytokeras_version",
+    "keras_version",
+    "trainable_parameters",
+    "weights_sha256",
+    "golden_sha256",
+    "variables",
+    *PROVENANCE_FIELDS,
+)
 
 
 def check_provenance(fields: JsonFields) -> dict[str, Any]:
@@ -240,21 +256,43 @@ class PresetFolder:
         """Return the checked content of ``metadata.json``."""
         return PresetMetadata.from_json(read_json(self.file(METADATA_FILE), f"{self.label}/{METADATA_FILE}"))
 
-    def checked_weights(self, metadata: PresetMetadata) -> Path:
-        """Return the path of the weights after checking the file against ``metadata``.
+    def check_weights(self, metadata: PresetMetadata) -> Path:
+        """Return the path of the weights after checking the file as a whole against ``metadata``.
 
         Raises:
-            UserError: The SHA-256 differs, the arrays are not those listed, or a value is NaN or infinite.
+            UserError: The SHA-256 differs.
         """
-        path = self.file(WEIGHTS_FILE)
+        return self._checked_file(WEIGHTS_FILE, metadata.weights_sha256)
+
+    def check_golden(self, metadata: PresetMetadata) -> Path:
+        """Return the path of the golden pair after checking the file against ``metadata``.
+
+        Raises:
+            UserError: The preset has none, or the SHA-256 differs.
+        """
+        if metadata.golden_sha256 is None:
+            raise UserError(f"{self.label}: has no golden pair; save_pretrained(folder, golden=True) writes one.")
+        return self._checked_file(GOLDEN_FILE, metadata.golden_sha256)
+
+    def _checked_file(self, name: str, sha256: str) -> Path:
+        path = self.file(name)
         found = sha256_of(path)
-        if found != metadata.weights_sha256:
-            raise UserError(
-                f"{self.label}/{WEIGHTS_FILE}: is damaged or was replaced: its SHA-256 is {found}, "
-                f"{METADATA_FILE} states {metadata.weights_sha256}."
-            )
-        _check_arrays(path, metadata.variables, f"{self.label}/{WEIGHTS_FILE}")
-        return path
+        if found == sha256:
+            return path
+        text = (
+            f"{self.label}/{name}: is damaged or was replaced: its SHA-256 is {found}, {METADATA_FILE} states {sha256}"
+        )
+        with path.open("rb") as file:
+            pointer = file.read(len(_LFS_POINTER)) == _LFS_POINTER
+        raise UserError(f"{text}{'; it is a Git LFS pointer, fetch the file with `git lfs pull`' if pointer else ''}.")
+
+    def read_weights(self, metadata: PresetMetadata) -> dict[str, np.ndarray]:
+        """Return path -> values of every variable, after all checks of the weights.
+
+        Raises:
+            UserError: As ``check_weights``, or the arrays of the file are not those of ``metadata``.
+        """
+        return read_weights(self.check_weights(metadata), metadata.variables, f"{self.label}/{WEIGHTS_FILE}")
 
 
 def sha256_of(path: Path) -> str:
@@ -286,12 +324,12 @@ def _check_format_version(fields: JsonFields) -> None:
 
 def _variable_from_json(item: object, where: str) -> Variable:
     if not isinstance(item, dict):
-        raise UserError(f"{where}: must be an object with path, shape and dtype, received {item!r}.")
+        raise UserError(f"{where}: must be an object with path, shape, dtype and sha256, received {item!r}.")
     fields = JsonFields(item, where)
     shape = fields.items("shape")
     if not all(type(size) is int and size >= 0 for size in shape):
         fields.fail("shape", f"must be a list of sizes, received {shape}")
-    return Variable(fields.text("path"), tuple(shape), fields.text("dtype"))
+    return Variable(fields.text("path"), tuple(shape), fields.text("dtype"), fields.text("sha256").lower())
 
 
 def _allowed_roots(folder: Path) -> list[Path]:
@@ -299,39 +337,3 @@ def _allowed_roots(folder: Path) -> list[Path]:
     # <repository>/blobs.
     blobs = folder.parent.parent / "blobs"
     return [folder, blobs] if folder.parent.name == "snapshots" and blobs.is_dir() else [folder]
-
-
-def _check_arrays(path: Path, variables: Sequence[Variable], where: str) -> None:
-    import h5py
-    import numpy as np
-
-    shapes: Counter[tuple[int, ...]] = Counter()
-
-    def visit(group: Any, prefix: str) -> None:
-        for name in group:
-            # Links to other places and arrays kept outside the file could read any file of this machine.
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise UserError(f"{where}: {prefix}{name} is a link to another place, which is refused.")
-            item = group[name]
-            if isinstance(item, h5py.Group):
-                visit(item, f"{prefix}{name}/")
-                continue
-            if item.is_virtual or item.external or item.chunks is not None or item.dtype.kind not in "fiub":
-                raise UserError(f"{where}: {prefix}{name} is not stored as a plain array of numbers.")
-            shapes[item.shape] += 1
-            if not np.all(np.isfinite(item[()])):
-                raise UserError(f"{where}: {prefix}{name} holds NaN or infinite values; these weights are useless.")
-
-    try:
-        with h5py.File(path, "r") as file:
-            visit(file, "")
-    except (OSError, KeyError, RuntimeError) as error:
-        raise UserError(f"{where}: is damaged, no readable HDF5 file ({error}).") from error
-    expected = Counter(variable.shape for variable in variables)
-    if shapes != expected:
-        missing = "; ".join(f"{count} x {shape}" for shape, count in (expected - shapes).items()) or "none"
-        surplus = "; ".join(f"{count} x {shape}" for shape, count in (shapes - expected).items()) or "none"
-        raise UserError(
-            f"{where}: holds other arrays than field variables of {METADATA_FILE} lists: "
-            f"missing {missing}, not listed {surplus}."
-        )

@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from cytokeras._files import new_folder
 from cytokeras.errors import UserError, nearest_name_hint
 from cytokeras.hub import hub_client
 from cytokeras.hub.hub_client import HUB_PREFIX, HubSource
 from cytokeras.hub.preset_files import (
+    ALL_FILES,
+    CARD_FILE,
     CONFIG_FILE,
     METADATA_FILE,
-    WEIGHTS_FILE,
+    PRESET_FILES,
     PresetConfig,
     PresetFolder,
     PresetMetadata,
-    variables_difference,
 )
-
-_MODEL_CLASSES = ("AtlasUNet", "SiameseDistanceNet")
-
-_CLASS_ARGUMENTS = ("num_classes", "class_names")
-
-# Overrides that leave every weight its shape although the trained filters then see another scale or grid.
-_SCALE_ARGUMENTS = ("pixel_size_um", "first_stride", "first_pool")
 
 
 @dataclass(frozen=True)
@@ -55,6 +49,33 @@ class PresetDescription:
         size, count = f"{self.pixel_size_um:g} µm/px", f"{self.parameters:,} weights"
         return f"{self.name}: {self.class_name}, {size}, {count}. {self.summary}".rstrip()
 
+    def lines(self) -> list[str]:
+        """Return all that is known, one fact a line."""
+        known = self.metadata.provenance
+        data = known.get("data", {})
+        low, high = self.config.value_range
+        grid = self.config.output_grid
+        facts = {
+            "preset": self.name,
+            "summary": self.summary,
+            "class": f"{self.class_name}, {self.parameters:,} trainable weights",
+            "input": f"{self.config.arguments.get('input_shape', '')} px, {self.pixel_size_um:g} µm per pixel, "
+            f"values {low:g} to {high:g}: {self.config.polarity}",
+            "output": ", ".join(f"{name} {value}" for name, value in grid.items()),
+            "classes": ", ".join(self.config.classes),
+            "licence": known.get("license"),
+            "data": data.get("description"),
+            "synthetic": {True: "yes: of no use for anatomical results", False: "no"}.get(data.get("synthetic")),
+            "trained from": known.get("source_preset"),
+            "recipe": known.get("recipe", {}).get("name"),
+            "written": f"{known.get('date', '')} by cytokeras {self.metadata.cytokeras_version} with Keras "
+            f"{self.metadata.keras_version}",
+            "sha-256": self.metadata.weights_sha256,
+            "golden pair": "yes" if self.metadata.golden_sha256 else "no",
+        }
+        scores = [f"{'score':<12} {name}: {value}" for name, value in known.get("scores", {}).items()]
+        return [f"{name:<12} {value}" for name, value in facts.items() if value] + scores
+
 
 def list_presets() -> list[PresetDescription]:
     """Return the built-in presets in the order of their names; imports neither Keras nor a backend."""
@@ -71,7 +92,47 @@ def describe_preset(
 ) -> PresetDescription:
     """Return what is known of one preset without its weights; arguments as for ``from_pretrained``."""
     files = (CONFIG_FILE, METADATA_FILE)
-    return _describe(_open_source(source, files, revision, local_files_only, cache_dir, token))
+    return _describe(open_source(source, files, revision, local_files_only, cache_dir, token))
+
+
+def download_preset(
+    source: str | os.PathLike[str],
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    revision: str | None = None,
+    local_files_only: bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    token: str | bool | None = None,
+) -> Path:
+    """Bring all files of a preset onto this machine and check them.
+
+    Args:
+        source: As for ``from_pretrained``, like all arguments not named here.
+        folder: New folder for a copy; None leaves the files where ``from_pretrained`` finds them (the cache of the
+            Hub, or the local folder).
+
+    Returns:
+        The folder with the files.
+
+    Raises:
+        UserError: The preset cannot be had or is damaged, or ``folder`` exists.
+    """
+    target = None if folder is None else Path(folder)
+    if target is not None and os.path.lexists(target):
+        raise UserError(f"{target}: exists already; choose a new folder.")
+    preset = open_source(source, ALL_FILES, revision, local_files_only, cache_dir, token)
+    preset.read_config()
+    metadata = preset.read_metadata()
+    preset.read_weights(metadata)
+    names = [name for name in PRESET_FILES if name != CARD_FILE or (preset.folder / name).exists()]
+    if metadata.golden_sha256 is not None:
+        names.append(preset.check_golden(metadata).name)
+    if target is None:
+        return preset.folder
+    with new_folder(target) as partial:
+        for name in names:
+            shutil.copyfile(preset.file(name), partial / name)
+    return target
 
 
 def builtin_presets() -> dict[str, Path]:
@@ -86,59 +147,7 @@ def builtin_presets() -> dict[str, Path]:
     return dict(sorted(folders.items()))
 
 
-def load_preset(
-    cls: type,
-    source: str | os.PathLike[str],
-    *,
-    revision: str | None = None,
-    load_weights: bool = True,
-    dtype: Any = None,
-    local_files_only: bool | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    token: str | bool | None = None,
-    **overrides: Any,
-) -> Any:
-    """Build ``cls`` from a preset; see ``PretrainedModel.from_pretrained``."""
-    from cytokeras.hub._model_building import as_tuples, build, build_stored, check_overrides, dtype_policy
-
-    check_overrides(cls, overrides)
-    files = (CONFIG_FILE, METADATA_FILE, WEIGHTS_FILE) if load_weights else (CONFIG_FILE,)
-    preset = _open_source(source, files, revision, local_files_only, cache_dir, token)
-    config = preset.read_config()
-    _check_class(cls, config, preset.label)
-    where = f"{preset.label}/{CONFIG_FILE}, field arguments"
-    stored = config.arguments
-    changed = {
-        name: value
-        for name, value in _completed(config, overrides).items()
-        if name not in stored or as_tuples(stored[name]) != as_tuples(value)
-    }
-    if load_weights:
-        metadata = preset.read_metadata()
-        weights = preset.checked_weights(metadata)
-    with dtype_policy(dtype):
-        # Errors of given arguments are those of the constructor; errors of stored ones name the file.
-        model = build(cls, {**stored, **changed}) if changed else build_stored(cls, stored, where)
-        if not load_weights:
-            return model
-        warning = _scale_warning(config, changed)
-        if warning:
-            _warn(warning)
-        if not changed or _difference(metadata, model) is None:
-            return _load(model, weights, metadata, preset.label)
-        # The file goes by the order of the layers, which some arguments change: load it as it was written,
-        # then copy by name.
-        trained = _load(build_stored(cls, stored, where), weights, metadata, preset.label)
-        head = _fill_changed(model, trained, stored, changed, preset.label)
-    if head:
-        _warn(
-            f"num_classes={changed['num_classes']} replaces {stored['num_classes']}: "
-            f"{' and '.join(head)} are newly initialised, all else is loaded."
-        )
-    return model
-
-
-def _open_source(
+def open_source(
     source: str | os.PathLike[str],
     files: Sequence[str],
     revision: str | None,
@@ -193,119 +202,3 @@ def _describe(preset: PresetFolder) -> PresetDescription:
         config,
         metadata,
     )
-
-
-def _check_class(cls: type, config: PresetConfig, label: str) -> None:
-    if config.class_name in {base.__name__ for base in cls.__mro__}:
-        return
-    text = f"{label}: holds a {config.class_name}, not a {cls.__name__}"
-    if config.class_name not in _MODEL_CLASSES:
-        raise UserError(f"{text}; this version of cytokeras has no such model.")
-    text += f"; load it with {config.class_name}.from_pretrained"
-    if config.class_name == "SiameseDistanceNet":
-        text += " and copy its texture branch with cytokeras.transfer_weights"
-    raise UserError(f"{text}.")
-
-
-def _completed(config: PresetConfig, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the arguments that have to follow an override because the stored ones would contradict it."""
-    changed = dict(overrides)
-    stored = config.arguments
-    if changed.get("pixel_size_um", config.pixel_size_um) != config.pixel_size_um:
-        # None: the first block follows from the pixel size.
-        changed.update({name: changed.get(name) for name in ("first_stride", "first_pool") if name in stored})
-    if "num_classes" in stored:
-        if changed.get("class_names") is not None:
-            changed.setdefault("num_classes", len(changed["class_names"]))
-        elif changed.get("num_classes", stored["num_classes"]) != stored["num_classes"]:
-            changed["class_names"] = None  # the stored names are those of other classes
-    return changed
-
-
-def _scale_warning(config: PresetConfig, changed: Mapping[str, Any]) -> str | None:
-    """Say it where overrides keep the shapes of the weights but not what the weights mean."""
-    renamed = "class_names" in changed and "num_classes" not in changed
-    if renamed and config.classes and changed["class_names"] is not None:
-        return "class_names changed but not their number: the output head keeps its weights and their order."
-    names = [name for name in _SCALE_ARGUMENTS if name in changed]
-    if not names:
-        return None
-    new = ", ".join(f"{name}={changed[name]!r}" for name in names)
-    old = ", ".join(f"{name}={config.arguments.get(name)!r}" for name in names)
-    return f"{new}: the weights are kept although they were trained with {old}."
-
-
-def _difference(metadata: PresetMetadata, model: Any) -> str | None:
-    from cytokeras.hub._model_building import list_variables
-
-    return variables_difference(metadata.variables, list_variables(model))
-
-
-def _load(model: Any, weights: Path, metadata: PresetMetadata, label: str) -> Any:
-    difference = _difference(metadata, model)
-    if difference:
-        raise UserError(f"{label}/{METADATA_FILE}, field variables: {difference}; the preset is damaged.")
-    try:
-        model.load_weights(weights)
-    except (ValueError, KeyError, OSError) as error:
-        raise UserError(f"{label}/{WEIGHTS_FILE}: is damaged, Keras cannot load it ({error}).") from error
-    return model
-
-
-def _fill_changed(
-    model: Any, trained: Any, stored: Mapping[str, Any], changed: Mapping[str, Any], label: str
-) -> list[str]:
-    """Copy the weights of ``trained`` by name; return the layers of a new output head, which are left alone.
-
-    Raises:
-        UserError: Other shapes differ than those that follow from a new number of classes.
-    """
-    from cytokeras.hub._model_building import build
-
-    if "num_classes" not in changed:
-        _check_shapes(trained, model, changed, label)
-        return _copy_by_name(trained, model)
-    others = {name: value for name, value in changed.items() if name not in _CLASS_ARGUMENTS}
-    if others:
-        # With the old number of classes all weights must fit, output head included.
-        _check_shapes(trained, build(type(model), {**stored, **others}), others, label)
-    return _copy_by_name(trained, model)
-
-
-def _check_shapes(trained: Any, model: Any, changed: Mapping[str, Any], label: str) -> None:
-    """Raise UserError unless both models have the same variables, in whatever order."""
-    from cytokeras.hub._model_building import list_variables
-
-    stored, built = ({v.path: v for v in list_variables(m)} for m in (trained, model))
-    different = [
-        f"{path} is {stored[path].shape if path in stored else 'absent'} in the preset and "
-        f"{built[path].shape if path in built else 'absent'} in the model"
-        for path in dict.fromkeys([*stored, *built])
-        if path not in stored or path not in built or stored[path].shape != built[path].shape
-    ]
-    if different:
-        arguments = ", ".join(f"{name}={value!r}" for name, value in changed.items())
-        raise UserError(
-            f"{label}: the stored weights do not fit the model built with {arguments}: {different[0]}"
-            f"{f', and {len(different) - 1} more' if len(different) > 1 else ''}. "
-            "Build it with load_weights=False and give it other weights."
-        )
-
-
-def _copy_by_name(trained: Any, model: Any) -> list[str]:
-    """Copy the weights of every layer whose shapes agree; return the names of the others."""
-    from cytokeras.hub._model_building import list_variables
-
-    sources = dict(zip((v.path for v in list_variables(trained)), trained.variables, strict=True))
-    targets = list(zip(list_variables(model), model.variables, strict=True))
-    # A dict keeps the order of the layers.
-    head = dict.fromkeys(v.layer for v, _ in targets if tuple(sources[v.path].shape) != v.shape)
-    for variable, target in targets:
-        if variable.layer not in head:
-            target.assign(sources[variable.path])
-    return list(head)
-
-
-def _warn(text: str) -> None:
-    # Points at the caller of from_pretrained.
-    warnings.warn(text, UserWarning, stacklevel=4)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from cytokeras.hub import Publication
 
 
 class PretrainedModel:
@@ -81,6 +84,7 @@ class PretrainedModel:
         folder: str | os.PathLike[str],
         metadata: Mapping[str, Any] | None = None,
         card: str | None = None,
+        golden: bool = False,
     ) -> Path:
         """Write the model as a preset folder that ``from_pretrained`` reads and the Hub shows.
 
@@ -92,6 +96,8 @@ class PretrainedModel:
                 ``description``, ``license`` and ``synthetic`` (bool); ``recipe`` and ``scores`` are dicts
                 too.
             card: Text of the model card (``README.md``); None writes one from the metadata.
+            golden: Write a golden pair too (``golden.npz``): one example with the outputs of this model, which
+                ``cytokeras info FOLDER --check`` compares on other machines.
 
         Returns:
             The folder.
@@ -102,7 +108,7 @@ class PretrainedModel:
         """
         from cytokeras.hub import save_preset
 
-        return save_preset(self, folder, metadata=metadata, card=card)
+        return save_preset(self, folder, metadata=metadata, card=card, golden=golden)
 
     def push_to_hub(
         self,
@@ -115,23 +121,27 @@ class PretrainedModel:
         token: str | bool | None = None,
         card: str | None = None,
         metadata: Mapping[str, Any] | None = None,
-    ) -> str:
+        golden: bool = False,
+    ) -> Publication:
         """Publish the model in a repository of the Hugging Face Hub, which is created when it does not exist.
+
+        The preset is complete on this machine before anything is sent; nothing but its files is sent, in one
+        commit, and every commit gets a tag, by which that version can be loaded.
 
         Args:
             repo_id: ``"org/name"``.
             private: Whether a repository created by this call is private; None is the default of the
                 organisation.
-            tag: Name of a tag to put on the new commit, for example ``"v1"``.
+            tag: Name of a tag to put on the new commit; None is the next of ``v1``, ``v2``, ….
             revision: Branch to commit to; None is ``main``.
             commit_message: Message of the commit.
             token: Access token with write permission; None is the token stored by ``hf auth login``.
             card: Text of the model card; None keeps the card of the repository, or writes one where it has
                 none.
-            metadata: As for ``save_pretrained``.
+            metadata, golden: As for ``save_pretrained``.
 
         Returns:
-            Address of the commit.
+            Source (for ``from_pretrained``), tag and address of the version.
 
         Raises:
             UserError: No connection, no permission, or the tag exists already.
@@ -148,4 +158,5 @@ class PretrainedModel:
             token=token,
             card=card,
             metadata=metadata,
+            golden=golden,
         )

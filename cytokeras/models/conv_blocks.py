@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from cytokeras.errors import nearest_name_hint
+from cytokeras.models._deferred_weights import build_without_values, copy_values, give_values
 from cytokeras.models.field_geometry import ConvStep, PoolStep, Step
 
 _WHITE = 255.0  # grey value of the background in 8-bit images
@@ -83,13 +84,9 @@ def reject_unknown_arguments(unknown: Mapping[str, Any], builder: type) -> None:
 
 def with_input_shape(model: keras.Model, input_shape: Sequence[int]) -> Any:
     """A model of the same class, arguments and dtype policy for another input shape, with a copy of the weights."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(model.dtype_policy)
-    try:
-        other = type(model)(**{**model.get_config(), "input_shape": input_shape})
-    finally:
-        keras.config.set_dtype_policy(before)
-    other.set_weights(model.get_weights())
+    arguments = {**model.get_config(), "input_shape": input_shape}
+    other = build_without_values(lambda: type(model)(**arguments), model.dtype_policy)
+    give_values(other, copy_values(model))
     return other
 
 
