@@ -14,7 +14,8 @@ from cytokeras.sampling import CortexLocations
 from cytokeras.surfaces import SurfacePoints
 
 DEPTHS = 32
-SMOOTHED_PX = 3.0  # sigma; a profile is the mean over some 0.15 mm across the cortex
+SMOOTHED_PX = 1.5
+TRAVERSES_MM = np.linspace(-0.4, 0.4, 9)  # a profile is the mean of so many lines from pia to white matter
 BLOCK = 5  # neighbouring profiles averaged, as blocks of profiles are in observer-independent mapping
 SHRINKAGE = 0.05
 TISSUE = 0.05  # optical density between glass and white matter
@@ -41,8 +42,13 @@ def depth_profiles_at(brain: Brain, places: CortexLocations) -> np.ndarray:
         density = ndimage.gaussian_filter(-np.log(np.maximum(grey, 1) / section.image.background), SMOOTHED_PX)
         density /= np.median(density[density > TISSUE])  # sections are stained unevenly dark
         pixels = section.mm_to_pixel(line[:, here])
-        profiles[here] = ndimage.map_coordinates(density, np.moveaxis(pixels, -1, 0), order=1, mode="nearest").T
-        profiles[here] = _block_means(profiles[here], places.position_mm[here])
+        radial = pixels[-1] - pixels[0]
+        tangent = radial[:, ::-1] * (-1, 1) / np.maximum(np.linalg.norm(radial, axis=1, keepdims=True), 1e-6)
+        total = np.zeros((DEPTHS, len(here)))
+        for offset_mm in TRAVERSES_MM:
+            beside = np.moveaxis(pixels + 1000 * offset_mm / section.pixel_size_um * tangent, -1, 0)
+            total += ndimage.map_coordinates(density, beside, order=1, mode="nearest")
+        profiles[here] = _block_means(total.T / len(TRAVERSES_MM), places.position_mm[here])
     return np.column_stack([profiles, _shape(profiles), _shape(np.abs(np.gradient(profiles, axis=1)))])
 
 

@@ -13,9 +13,9 @@ from scipy import ndimage
 from cytokeras.brain import Section
 from cytokeras.brain.labels import UNLABELLED, VISUAL_AREAS, VISUAL_SCHEME, SectionLabels
 
-ANNOTATED_SECTIONS = 0.5
+ANNOTATED_SECTIONS = 0.75
 """Share of the training sections with any annotation; our choice, like the numbers below."""
-_ANNOTATED_AREAS = 0.6
+_ANNOTATED_AREAS = 0.75
 _MARGIN_MM = (1.0, 4.0)
 _OUTLINE_MM = 0.25  # spacing of the lattice on which an annotation is outlined
 _UNEVEN_MM = 0.8
