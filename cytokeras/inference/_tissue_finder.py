@@ -15,6 +15,8 @@ _GLASS_SQUARE_UM = 48.0
 # Grey levels by which the mean of a block departs from the background where there is tissue; white matter,
 # the palest tissue, departs by some 20.
 _TISSUE_CONTRAST = 10.0
+# Sums over squares take 16 bytes a pixel: a strip of a window at a time.
+_GLASS_STRIP_CELLS = 32
 
 
 class TissueFinder:
@@ -57,13 +59,21 @@ class TissueFinder:
 
     def glass(self, pixels: np.ndarray, place: Window) -> np.ndarray:
         """Which of the kept cells of a window lie on empty glass, (rows, columns) bool."""
-        half, side = self._half_square, 2 * self._half_square + 1
-        sums = np.zeros((pixels.shape[0] + 1, pixels.shape[1] + 1), np.int64)
-        sums[1:, 1:] = pixels.cumsum(axis=0, dtype=np.int64).cumsum(axis=1)  # whole numbers: equal in all windows
-        (low, high), (left, right) = (
-            (first, first + side)
-            for first in (self._offset - half + self._stride * np.arange(cells) for cells in place.cells)
-        )
+        parts = [
+            self._glass_strip(pixels, first, min(_GLASS_STRIP_CELLS, place.cells[0] - first), place.cells[1])
+            for first in range(0, place.cells[0], _GLASS_STRIP_CELLS)
+        ]
+        return np.concatenate(parts)
+
+    def _glass_strip(self, pixels: np.ndarray, first_cell: int, rows: int, columns: int) -> np.ndarray:
+        side = 2 * self._half_square + 1
+        corner = self._offset - self._half_square
+        top = corner + self._stride * first_cell
+        strip = pixels[top : top + self._stride * (rows - 1) + side]
+        sums = np.zeros((strip.shape[0] + 1, strip.shape[1] + 1), np.int64)
+        sums[1:, 1:] = strip.cumsum(axis=0, dtype=np.int64).cumsum(axis=1)  # whole numbers: equal in all windows
+        low, left = self._stride * np.arange(rows), corner + self._stride * np.arange(columns)
+        high, right = low + side, left + side
         total = (
             sums[np.ix_(high, right)] - sums[np.ix_(low, right)] - sums[np.ix_(high, left)] + sums[np.ix_(low, left)]
         )

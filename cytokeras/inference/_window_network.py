@@ -11,16 +11,50 @@ from cytokeras.errors import UserError
 from cytokeras.inference._resampled_image import ResampledImage
 from cytokeras.inference.tiling import Window
 
+# (quarter turns, mirrored): the symmetries of the square.
+_SYMMETRIES = tuple((turns, mirrored) for mirrored in (False, True) for turns in range(4))
 
-class WindowNetwork:
-    """Predicts windows of one size; the network is compiled once because all have the same shape.
+
+class NetworkPool:
+    """Copies of one model for windows of the sizes that are asked for, each built once.
 
     Args:
         model: An AtlasUNet.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self._networks: dict[tuple[int, int, bool], Any] = {}
+
+    def network(self, rows: int, columns: int, with_atlas: bool) -> Any:
+        """Return the network for windows of (rows, columns) pixels, with or without its atlas branch."""
+        import keras
+
+        from cytokeras.models.folding import folded_copy
+
+        key = (rows, columns, with_atlas)
+        if key not in self._networks:
+            shapes = {"image": (rows, columns, self.model.get_config()["input_shape"][2])}
+            if with_atlas:
+                shapes["atlas"] = (*self.model.atlas_field_of((rows, columns)).shape, self.model.atlas_channels)
+            network = folded_copy(self.model if with_atlas else self.model.without_atlas(), shapes)
+            # On CPUs XLA takes 20 s and more for a shape and then twice the time of the graph that is not compiled;
+            # JAX knows no other way.
+            network.compile(jit_compile=keras.backend.backend() == "jax")
+            self._networks[key] = network
+        return self._networks[key]
+
+
+class WindowNetwork:
+    """Predicts windows of one size of one section.
+
+    Args:
+        networks: The network, for windows of any size.
         window_px: Rows and columns of the windows, valid sizes of the model.
         source: The section on the network's pixel grid.
         atlas: The atlas to sample, or None to segment by texture alone.
         section: The section with its plane; needed with ``atlas``.
+        symmetries: Average over the eight flips and rotations of the square.
 
     Raises:
         UserError: The atlas does not fit the model.
@@ -28,30 +62,42 @@ class WindowNetwork:
 
     def __init__(
         self,
-        model: Any,
+        networks: NetworkPool,
         window_px: tuple[int, int],
         source: ResampledImage,
         atlas: Atlas | None,
         section: Section | None,
+        symmetries: bool = False,
     ) -> None:
         self._source = source
         self._atlas = atlas
         self._section = section
+        self._networks = networks
+        self._symmetries = _SYMMETRIES if symmetries else _SYMMETRIES[:1]
+        self._atlas_px = None
         if atlas is not None:
-            check_atlas_fits(model, atlas)
-        rows, columns, channels = model.get_config()["input_shape"]
-        if (rows, columns) != window_px:
-            model = model.with_input_shape((*window_px, channels))
-        self._network = model if atlas is not None else model.without_atlas()
-        grid = model.atlas_field
-        self._atlas_px = None if atlas is None else (grid.positions(0), grid.positions(1))
+            check_atlas_fits(networks.model, atlas)
+            field = networks.model.atlas_field_of(window_px)
+            self._atlas_px = field.positions(0), field.positions(1)
 
-    def predict(self, pixels: np.ndarray, place: Window) -> np.ndarray:
-        """Return the probabilities (h, w, C) float32 of the window ``pixels`` (uint8) at ``place``."""
-        inputs = {"image": pixels[None, ..., None]}
+    def inputs(self, pixels: np.ndarray, place: Window) -> dict[str, np.ndarray]:
+        """Return the inputs of the network for a window whose ``pixels`` (h, w) uint8 lie at ``place``."""
+        inputs = {"image": pixels[..., None]}
         if self._atlas is not None:
-            inputs["atlas"] = self._atlas_patch(place)[None]
-        return np.asarray(self._network.predict_on_batch(inputs))[0]
+            inputs["atlas"] = self._atlas_patch(place)
+        return inputs
+
+    def predict(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        """Return the probabilities (h, w, C) float32 of a window, averaged over the symmetries."""
+        total: np.ndarray | None = None
+        for turns, mirrored in self._symmetries:
+            seen = {name: _turned(array, turns, mirrored)[None] for name, array in inputs.items()}
+            _, rows, columns, _ = seen["image"].shape
+            network = self._networks.network(rows, columns, self._atlas is not None)
+            answer = _turned_back(np.asarray(network.predict_on_batch(seen))[0], turns, mirrored)
+            total = answer if total is None else total + answer
+        assert total is not None
+        return total / len(self._symmetries) if len(self._symmetries) > 1 else total
 
     def _atlas_patch(self, place: Window) -> np.ndarray:
         assert self._atlas is not None and self._section is not None and self._atlas_px is not None
@@ -75,3 +121,12 @@ def check_atlas_fits(model: Any, atlas: Atlas) -> None:
             f"atlas: its areas must be in the order of the model's classes ({', '.join(expected)}). "
             f"Received: {', '.join(atlas.names)}"
         )
+
+
+def _turned(array: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
+    return np.ascontiguousarray(np.rot90(array[:, ::-1] if mirrored else array, turns))
+
+
+def _turned_back(array: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
+    array = np.rot90(array, -turns)
+    return array[:, ::-1] if mirrored else array

@@ -171,6 +171,13 @@ class AtlasUNet(PretrainedModel, keras.Model):
         model.num_classes, model.atlas_channels, model.class_names = self.num_classes, 0, self.class_names
         return model
 
+    def atlas_field_of(self, input_shape: Sequence[int]) -> AtlasGrid | None:
+        """The grid on which the network built for patches of another size reads the atlas; None without atlas path."""
+        if not self.atlas_channels:
+            return None
+        config = self._arguments
+        return _Paths(config["widths"], config["first_stride"], config["first_pool"]).atlas_grid(input_shape)
+
     def with_input_shape(self, input_shape: Sequence[int]) -> AtlasUNet:
         """A network for patches of another size with a copy of these weights.
 
