@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cytokeras._commands import check, demo, presets, sample, segment
+from cytokeras._commands import check, demo, embed, presets, sample, segment
 from cytokeras._version import __version__
 from cytokeras.errors import UserError
 
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"cytokeras {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (demo, segment, check, sample, presets):
+    for command in (demo, segment, embed, check, sample, presets):
         command.add(commands)
     return parser
 

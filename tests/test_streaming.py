@@ -9,42 +9,21 @@ import subprocess
 import sys
 import textwrap
 
-import keras
 import numpy as np
 import pytest
 import tifffile
+from _small_brain import SHAPE, network, section_image
 
 from cytokeras.brain import ArrayImage, Atlas, Section, SectionPlane
 from cytokeras.errors import UserError
 from cytokeras.inference import plan_windows, read_label_tiff, segment_section
 from cytokeras.inference._map_store import Layer, MapStore
-from cytokeras.models import AtlasUNet
 from cytokeras.models.folding import folded_copy
-
-CLASSES = ("background", "white matter", "a", "b")
-SHAPE = (230, 300)
-
-
-def network(atlas_channels=0):
-    keras.utils.set_random_seed(3)
-    model = AtlasUNet(4, (194, 194, 1), atlas_channels, pixel_size_um=16.0, widths=(2,) * 6, class_names=CLASSES)
-    rng = np.random.default_rng(3)
-    for weight in model.weights:
-        if "gamma" in weight.path or "moving_variance" in weight.path:
-            weight.assign(rng.uniform(0.8, 2.0, weight.shape))
-        elif "beta" in weight.path or "moving_mean" in weight.path:
-            weight.assign(rng.normal(0.3, 0.3, weight.shape))
-    return model
-
-
-def section_image():
-    coarse = np.random.default_rng(0).integers(0, 230, (SHAPE[0] // 10, SHAPE[1] // 10))
-    return ArrayImage(np.kron(coarse, np.ones((10, 10), int)).astype(np.uint8), 16.0, background=255)
 
 
 @pytest.fixture(scope="module")
 def unet():
-    return network()
+    return network(0)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +37,7 @@ def expected(unet, image):
 
 
 def test_folding_changes_rounding_only():
-    model = network(atlas_channels=2)
+    model = network()
     rng = np.random.default_rng(0)
     inputs = {
         "image": rng.integers(0, 256, (1, 194, 194, 1), dtype=np.uint8),
@@ -134,16 +113,16 @@ def test_windows_of_an_averaged_section_leave_no_seams(unet, image):
 
 
 def test_an_atlas_of_another_place_is_refused(image):
-    atlas = Atlas(np.ones((3, 3, 3, 2), np.float32) / 2, np.eye(4) + np.eye(4, k=3) * 500, ("a", "b"))
+    atlas = Atlas(np.ones((3, 3, 3, 2), np.float32) / 2, np.eye(4) + np.eye(4, k=3) * 500, ("hOc1", "hOc2"))
     plane = SectionPlane([[0, 0.016, 0], [0.016, 0, 0]], [0, 2, 0], [1, 0, 0], [0, 0, 1])
     with pytest.raises(UserError, match=r"atlas: does not cover section 's1' \(x 0.0 to 4.8, y 2.0"):
-        segment_section(network(2), Section("s1", image, plane), atlas=atlas, progress=False)
+        segment_section(network(), Section("s1", image, plane), atlas=atlas, progress=False)
 
 
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
-from test_streaming import network, section_image
+from _small_brain import network, section_image
 from cytokeras.inference import segment_section
 from cytokeras.inference._map_store import MapStore
 write = MapStore.write
@@ -154,7 +133,7 @@ def killing(self, number, corner, arrays):
         os.kill(os.getpid(), signal.SIGKILL)
     write(self, number, corner, arrays)
 MapStore.write = killing
-segment_section(network(), section_image(), output={output!r}, window=274, probabilities=True, progress=False)
+segment_section(network(0), section_image(), output={output!r}, window=274, probabilities=True, progress=False)
 """
 
 
@@ -164,7 +143,7 @@ def test_a_killed_run_goes_on_where_it_was(unet, image, expected, tmp_path):
     killed = subprocess.run([sys.executable, "-c", code], capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
     assert [path.name for path in tmp_path.iterdir()] == ["labels.ome.tif.unfinished"]
-    other = network()
+    other = network(0)
     other.get_layer("output_conv").set_weights([w + 1 for w in other.get_layer("output_conv").get_weights()])
     with pytest.raises(UserError, match=r"unfinished work with other settings \(weights\)"):
         segment_section(other, image, output=output, window=274, probabilities=True, progress=False)

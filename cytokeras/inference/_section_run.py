@@ -104,15 +104,15 @@ def run_settings(
 ) -> dict[str, Any]:
     """Return, as JSON values, what decides the result: work begun with other values must not be gone on with."""
     settings: dict[str, Any] = {
-        "weights": _digest(model.get_weights()),
+        "weights": digest(model.get_weights()),
         "image": [list(image.shape), image.pixel_size_um, int(image.background), _image_digest(image)],
         "windows": [list(plan.window_px), list(plan.shape)],
         "atlas": None,
     }
     if atlas is not None and section is not None:
         plane = section.plane
-        settings["atlas"] = _digest([atlas.probabilities, atlas.affine])
-        settings["plane"] = _digest([plane.affine, plane.origin, plane.axis_u, plane.axis_v])
+        settings["atlas"] = digest([atlas.probabilities, atlas.affine])
+        settings["plane"] = digest([plane.affine, plane.origin, plane.axis_u, plane.axis_v])
     return settings
 
 
@@ -126,7 +126,8 @@ def _maps(predicted: np.ndarray, store: MapStore) -> dict[str, np.ndarray]:
     return maps
 
 
-def _digest(arrays: Iterable[np.ndarray]) -> str:
+def digest(arrays: Iterable[np.ndarray]) -> str:
+    """Return the SHA-256 of the values of arrays."""
     total = hashlib.sha256()
     for array in arrays:
         total.update(np.ascontiguousarray(array).data)
@@ -136,6 +137,4 @@ def _digest(arrays: Iterable[np.ndarray]) -> str:
 def _image_digest(image: ReadableImage) -> str:
     """Recognise an image by squares spread over it: reading all of it would cost as much as segmenting it."""
     places = [[int((k + 0.5) * side / _SAMPLES) for k in range(_SAMPLES)] for side in image.shape]
-    return _digest(
-        image.read(row, column, _SAMPLE_PX, _SAMPLE_PX, level=0) for row in places[0] for column in places[1]
-    )
+    return digest(image.read(row, column, _SAMPLE_PX, _SAMPLE_PX, level=0) for row in places[0] for column in places[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -25,24 +26,30 @@ class NetworkPool:
     def __init__(self, model: Any) -> None:
         self.model = model
         self._networks: dict[tuple[int, int, bool], Any] = {}
+        self._lock = threading.Lock()
 
     def network(self, rows: int, columns: int, with_atlas: bool) -> Any:
         """Return the network for windows of (rows, columns) pixels, with or without its atlas branch."""
+        key = (rows, columns, with_atlas)
+        with self._lock:
+            if key not in self._networks:
+                self._networks[key] = self._build(*key)
+            return self._networks[key]
+
+    def _build(self, rows: int, columns: int, with_atlas: bool) -> Any:
         import keras
 
         from cytokeras.models.folding import folded_copy
 
-        key = (rows, columns, with_atlas)
-        if key not in self._networks:
-            shapes = {"image": (rows, columns, self.model.get_config()["input_shape"][2])}
-            if with_atlas:
-                shapes["atlas"] = (*self.model.atlas_field_of((rows, columns)).shape, self.model.atlas_channels)
-            network = folded_copy(self.model if with_atlas else self.model.without_atlas(), shapes)
-            # On CPUs XLA takes 20 s and more for a shape and then twice the time of the graph that is not compiled;
-            # JAX knows no other way.
-            network.compile(jit_compile=keras.backend.backend() == "jax")
-            self._networks[key] = network
-        return self._networks[key]
+        shapes = {"image": (rows, columns, self.model.get_config()["input_shape"][2])}
+        if with_atlas:
+            shapes["atlas"] = (*self.model.atlas_field_of((rows, columns)).shape, self.model.atlas_channels)
+        network = folded_copy(self.model if with_atlas else self.model.without_atlas(), shapes)
+        # On CPUs XLA takes 20 s and more for a shape and then twice the time of the graph that is not compiled;
+        # JAX knows no other way.
+        network.compile(jit_compile=keras.backend.backend() == "jax")
+        network.make_predict_function()  # here, under the lock: threads that predict would each make their own
+        return network
 
 
 class WindowNetwork:
