@@ -97,7 +97,7 @@ def test_volume_has_the_maps_at_their_planes(tmp_path):
 
 
 def test_volume_of_too_many_voxels_is_refused():
-    with pytest.raises(UserError, match="voxel_size_mm: 0.001 mm gives"):
+    with pytest.raises(UserError, match=r"voxel_size_mm: 0\.001 mm gives"):
         label_volume(mapped(1, 1, 1), voxel_size_mm=0.001)
 
 

@@ -90,3 +90,28 @@ class TissueFinder:
 
     def _differs(self, means: np.ndarray) -> np.ndarray:
         return np.abs(means.astype(np.float32) - self._source.background) > _TISSUE_CONTRAST
+
+
+def tissue_rows(image: ReadableImage, step_mm: float) -> list[np.ndarray]:
+    """Return the places of a square grid that show tissue, row by row.
+
+    Args:
+        image: The section.
+        step_mm: Distance of neighbouring places.
+
+    Returns:
+        Rows with at least one place, each (N, 2) float64, row and column in image pixels.
+    """
+    overview = ResampledImage(image, max(_TISSUE_BLOCK_UM, image.pixel_size_um))
+    means = overview.read(0, 0, *overview.shape).astype(np.float32)
+    tissue = np.abs(means - overview.background) > _TISSUE_CONTRAST
+    step_px = step_mm * 1000 / image.pixel_size_um
+    rows, columns = (step_px * (np.arange(round(length / step_px)) + 0.5) - 0.5 for length in image.shape)
+    result = []
+    for row in rows:
+        places = np.column_stack([np.full(len(columns), row), columns])
+        cells = np.rint(overview.from_pixel(places)).astype(int).clip(0, np.array(overview.shape) - 1)
+        shown = places[tissue[tuple(cells.T)]]
+        if len(shown):
+            result.append(shown)
+    return result
