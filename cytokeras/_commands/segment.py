@@ -19,10 +19,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "segment",
         help="segment a section image or the sections of a brain",
         description="Segment one section image (TIFF, OME-TIFF, PNG, JPEG; grey or RGB, any pixel size) or the "
-        "sections of a brain folder. Written are label images (OME-TIFF, with a pyramid and class colours) and outlines for "
-        "QuPath (GeoJSON); of an image an overlay (PNG) too, of a brain the areas on its surfaces (GIFTI) and in a "
-        "volume (NIfTI) when all sections are done. The same command goes on where it was interrupted. A single image "
-        "has no place in a brain, so the network works without the atlas.",
+        "sections of a brain folder. Written are label images (OME-TIFF, with a pyramid and class colours) and "
+        "outlines for QuPath (GeoJSON); of an image an overlay (PNG) too, of a brain the areas on its surfaces (GIFTI) "
+        "and in a volume (NIfTI) when all sections are done. The same command goes on where it was interrupted. A "
+        "single image has no place in a brain, so the network works without the atlas.",
     )
     segment.add_argument("input", type=Path, help="the section image, or a folder with brain.json and sections.csv")
     segment.add_argument("--pixel-size-um", type=float, help="width of a pixel in µm; default: from the file")

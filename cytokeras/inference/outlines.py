@@ -49,10 +49,10 @@ def write_outlines(
     check_labels(segmentation.labels, grid, classes, "labels")
     min_cells = min_area_mm2 / (grid.pixel_size_um / 1000) ** 2
     features = []
-    for index in range(1, len(classes)):
+    labels = np.asarray(segmentation.labels)
+    for index in (int(index) for index in np.unique(labels) if index):
         polygons = [
-            [_positions(ring, segmentation) for ring in rings]
-            for rings in class_polygons(np.asarray(segmentation.labels) == index, min_cells)
+            [_positions(ring, segmentation) for ring in rings] for rings in class_polygons(labels == index, min_cells)
         ]
         if polygons:
             features.append(_feature(classes.names[index], classes.colors[index], polygons))
@@ -72,7 +72,11 @@ def class_polygons(mask: np.ndarray, min_cells: float = 0.0) -> list[list[Ring]]
         the upper left corner of cell (r, c). Outlines turn counter-clockwise in (x, y), holes clockwise; the first
         corner is not repeated.
     """
-    pieces, count = ndimage.label(mask)
+    pieces, _ = ndimage.label(mask)
+    sizes = np.bincount(pieces.ravel())
+    kept = sizes >= min_cells
+    kept[0] = False
+    pieces[~kept[pieces]] = 0  # first: a noisy map has more specks than can be traced in reasonable time
     outlines: dict[int, Ring] = {}
     holes: dict[int, list[Ring]] = {}
     for ring, piece in _rings(pieces):
@@ -81,17 +85,14 @@ def class_polygons(mask: np.ndarray, min_cells: float = 0.0) -> list[list[Ring]]
             outlines[piece] = ring
         elif -area >= min_cells:
             holes.setdefault(piece, []).append(ring)
-    assert len(outlines) == count, "every piece has one outline"
-    sizes = np.bincount(pieces.ravel(), minlength=count + 1)
-    return [
-        [outline, *holes.get(piece, [])] for piece, outline in sorted(outlines.items()) if sizes[piece] >= min_cells
-    ]
+    assert len(outlines) == kept.sum(), "every piece has one outline"
+    return [[outline, *holes.get(piece, [])] for piece, outline in sorted(outlines.items())]
 
 
 def _rings(pieces: np.ndarray) -> Iterator[tuple[Ring, int]]:
     """Give the corners of every closed line around or inside the pieces, with the number of its piece."""
     directions, rows, columns, owners, following = _linked_edges(pieces)
-    unused = np.ones(len(rows), bool)
+    unused = [True] * len(rows)
     corner = np.zeros(len(rows), bool)
     corner[following] = directions[following] != directions
     successor = following.tolist()
@@ -104,7 +105,8 @@ def _rings(pieces: np.ndarray) -> Iterator[tuple[Ring, int]]:
             unused[edge] = False
             ring.append(edge)
             edge = successor[edge]
-        turning = np.array(ring)[corner[ring]]
+        line = np.array(ring)
+        turning = line[corner[line]]
         yield np.column_stack([rows[turning], columns[turning]]), int(owners[first])
 
 
@@ -138,8 +140,9 @@ def _linked_edges(pieces: np.ndarray) -> tuple[np.ndarray, ...]:
 
 def _signed_area(ring: Ring) -> float:
     """Return the area in cells, positive where the ring turns counter-clockwise in (x, y) = (column, row)."""
-    y, x = ring[:, 0].astype(np.int64), ring[:, 1].astype(np.int64)
-    return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2)
+    y, x = ring[:, 0], ring[:, 1]
+    wrapped = x[-1] * y[0] - x[0] * y[-1]
+    return float(np.dot(x[:-1], y[1:]) - np.dot(x[1:], y[:-1]) + wrapped) / 2
 
 
 def _positions(ring: Ring, segmentation: Segmentation) -> list[list[float]]:
