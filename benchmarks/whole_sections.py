@@ -28,10 +28,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tifffile
+from _monai_peer import monai_ways
 
 CLASSES, AREAS = 16, 13
 PATCH = 2025
-SECTION_PX = 11_264  # 1408 cells: two windows of 704 a side
+SECTION_PX = 8_192  # 1024 cells: two windows of 512 a side
 ROUNDS = 3
 
 
@@ -52,8 +54,10 @@ def main() -> None:
 
 def speed() -> None:
     rows = [row for with_atlas in (True, False) for row in _speed_rows(with_atlas)]
-    print("\n| network | way | Mpx of section per s | ratio | multiply-adds per px | of the convolution rate |")
-    print("|---|---|---|---|---|---|")
+    print(
+        "\n| network | way | Mpx of section per s | CPU s per Mpx | ratio (wall, CPU) | multiply-adds per px | rate |"
+    )
+    print("|---|---|---|---|---|---|---|")
     print("\n".join(rows))
 
 
@@ -72,8 +76,8 @@ def _speed_rows(with_atlas: bool) -> list[str]:
     windows_px = sum((place.cells[0] * 8) * (place.cells[1] * 8) for place in plan)
     ways: dict[str, tuple[Any, float, float]] = {
         "2025 px patches, Keras": (lambda: [unet.predict_on_batch(p) for p in patches], patch_px, _macs(unet, PATCH)),
-        "2025 px patches, folded": (
-            lambda: [network.predict_on_batch(p) for p in patches],
+        "2025 px patches, network of segment_section": (
+            lambda: [network.predict({name: array[0] for name, array in p.items()}) for p in patches],
             patch_px,
             _macs(unet, PATCH),
         ),
@@ -84,22 +88,34 @@ def _speed_rows(with_atlas: bool) -> list[str]:
         ),
     }
     if not with_atlas:
-        ways |= _monai_ways(unet)
-    best = dict.fromkeys(ways, np.inf)
-    rate = 0.0
+        ways |= monai_ways(unet, SECTION_PX)
+    best = {way: np.full(2, np.inf) for way in ways}
+    rate = np.zeros(2)
+    for run, _, _ in ways.values():
+        run()  # building and tracing
     for _ in range(ROUNDS):
-        rate = max(rate, _convolution_rate())
+        rate = np.maximum(rate, _convolution_rate())
         for way, (run, _, _) in ways.items():
-            start = time.perf_counter()
+            before = _clocks()
             run()
-            best[way] = min(best[way], time.perf_counter() - start)
-    pace = {way: px / best[way] for way, (_, px, _) in ways.items()}
+            best[way] = np.minimum(best[way], _clocks() - before)
+    pace = {way: px / best[way] for way, (_, px, _) in ways.items()}  # per second of wall clock, and of processors
     first = next(iter(ways))
-    return [
-        f"| {name} | {way} | {pace[way] / 1e6:.2f} | {pace[way] / pace[first]:.2f} | {macs:,.0f} | "
-        f"{pace[way] * macs / rate:.0%} of {rate / 1e9:.1f} G/s |"
-        for way, (_, _, macs) in ways.items()
-    ]
+    rows = []
+    for way, (_, _, macs) in ways.items():
+        ratio, share = pace[way] / pace[first], pace[way] * macs / rate
+        rows.append(
+            f"| {name} | {way} | {pace[way][0] / 1e6:.2f} | {1e6 / pace[way][1]:.3f} | {ratio[0]:.2f}, {ratio[1]:.2f} | "
+            f"{macs:,.0f} | {share[0]:.0%}, {share[1]:.0%} of the convolutions' |"
+        )
+    rows.append(f"| {name} | convolutions alone: {rate[0] / 1e9:.1f} G multiply-adds a second | | | | | |")
+    return rows
+
+
+def _clocks() -> np.ndarray:
+    """Seconds of the wall clock and of this process on all processors; the second tells more on a busy machine."""
+    spent = os.times()
+    return np.array([time.perf_counter(), spent.user + spent.system])
 
 
 def _macs(unet: Any, size: int) -> float:
@@ -116,22 +132,22 @@ def _macs(unet: Any, size: int) -> float:
     return total / (8 * unet.field.output_size(size)) ** 2
 
 
-def _convolution_rate() -> float:
-    """Multiply-adds per second of the network's largest layers alone, on maps as large as those of a window."""
+def _convolution_rate() -> np.ndarray:
+    """Multiply-adds per second (wall, processor) of the network's largest layers, on maps as large as a window's."""
     import tensorflow as tf
 
-    total = seconds = 0.0
+    total, seconds = 0.0, np.zeros(2)
     for inputs, outputs, size in ((256, 128, 150), (192, 64, 300), (128, 128, 100), (64, 64, 300)):
         x, kernel = tf.random.normal((1, size, size, inputs)), tf.random.normal((3, 3, inputs, outputs))
         convolve = tf.function(lambda a, b: tf.nn.conv2d(a, b, 1, "VALID"))
         times = []
-        for _ in range(4):
-            start = time.perf_counter()
-            result = convolve(x, kernel)
-            result.numpy()
-            times.append(time.perf_counter() - start)
-        total += float(np.prod(result.shape)) * 9 * inputs
-        seconds += min(times[1:])
+        for _ in range(5):
+            before = _clocks()
+            for _ in range(8):  # processor time comes in steps of 10 ms
+                convolve(x, kernel).numpy()
+            times.append(_clocks() - before)
+        total += 8.0 * (size - 2) ** 2 * outputs * 9 * inputs
+        seconds += np.min(times[1:], axis=0)
     return total / seconds
 
 
@@ -168,96 +184,6 @@ def _atlas() -> Any:
 
     volume = np.random.default_rng(1).random((130, 5, 90, AREAS), dtype=np.float32) / AREAS
     return Atlas(volume, np.eye(4), VISUAL_AREAS)
-
-
-# --- MONAI ---
-
-
-def _monai_ways(unet: Any) -> dict[str, tuple[Any, float, float]]:
-    """MONAI's inferer wants outputs that cover their window: the same layers with zero padding, overlap blended."""
-    try:
-        import torch
-        from monai.inferers import SlidingWindowInferer
-    except ImportError as error:
-        print(f"MONAI left out: {error}")
-        return {}
-    network = _torch_unet(unet).eval().to(memory_format=torch.channels_last)
-    size = 4096
-    image = torch.rand(1, 1, size, size)
-    ways = {}
-    for roi, overlap in ((2048, 0.25), (2048, 0.5)):
-        inferer = SlidingWindowInferer((roi, roi), 1, overlap, mode="gaussian")
-
-        def run(inferer: Any = inferer) -> None:
-            with torch.inference_mode():
-                inferer(image, network)
-
-        starts = 1 + -(-(size - roi) // int(roi * (1 - overlap)))
-        macs = _same_padding_macs(unet) * (starts * roi / size) ** 2
-        ways[f"MONAI (PyTorch, zero padding), {roi} px, overlap {overlap:g}"] = (run, float(size**2), macs)
-    return ways
-
-
-def _same_padding_macs(unet: Any) -> float:
-    """Multiply-adds a pixel without any halo: what each layer does for its own share of the section."""
-    import keras
-
-    total = 0.0
-    scale = {1: 16, 2: 64, 3: 256, 4: 1024, 5: 4096, 6: 16384, 7: 4096, 8: 1024, 9: 256, 10: 64}
-    for layer in unet.layers:
-        if isinstance(layer, keras.layers.Conv2D | keras.layers.Conv2DTranspose):
-            block = 10 if layer.name == "output_conv" else int(layer.name.split("block")[1].split("_")[0])
-            pixels = scale[block] * (4 if layer.name.endswith("_up") else 1)
-            total += float(np.prod(layer.kernel.shape)) / pixels
-    return total
-
-
-def _torch_unet(unet: Any) -> Any:
-    """The texture network of ``unet`` in PyTorch, weights included, with zero padding in the place of crops."""
-    import torch
-    from torch import nn
-
-    class Block(nn.Module):
-        def __init__(self, layer: Any, up: bool) -> None:
-            super().__init__()
-            kernel = np.transpose(layer.get_weights()[0], (3, 2, 0, 1))
-            inputs, outputs = kernel.shape[:2] if up else kernel.shape[1::-1]
-            size, stride = kernel.shape[2], layer.strides[0]
-            kind = nn.ConvTranspose2d if up else nn.Conv2d
-            padding = {} if up else {"padding": size // 2}
-            self.convolution = kind(inputs, outputs, size, stride, bias=False, **padding)
-            self.norm = nn.BatchNorm2d(outputs, eps=1e-3)
-            with torch.no_grad():
-                self.convolution.weight.copy_(torch.from_numpy(kernel.copy()))
-
-        def forward(self, x: Any) -> Any:
-            return torch.relu(self.norm(self.convolution(x)))
-
-    class UNet(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.down = nn.ModuleList(
-                nn.Sequential(*(Block(unet.get_layer(f"texture_block{n}_conv{k}"), False) for k in (1, 2)))
-                for n in range(1, 7)
-            )
-            self.up = nn.ModuleList(Block(unet.get_layer(f"decoder_block{n}_up"), True) for n in range(7, 11))
-            self.join = nn.ModuleList(
-                nn.Sequential(*(Block(unet.get_layer(f"decoder_block{n}_conv{k}"), False) for k in (1, 2)))
-                for n in range(7, 11)
-            )
-            self.out = nn.Conv2d(32, CLASSES, 1)
-
-        def forward(self, x: Any) -> Any:
-            skips = []
-            for number, block in enumerate(self.down):
-                x = block(x)
-                skips.append(x)
-                x = torch.nn.functional.max_pool2d(x, 2) if number < 5 else x
-            for up, join, skip in zip(self.up, self.join, skips[4:0:-1], strict=True):
-                x = join(torch.cat([up(x), skip], dim=1))
-            return torch.softmax(self.out(x), dim=1)
-
-    return UNet()
 
 
 # --- memory, and a kill half-way ---
@@ -355,8 +281,6 @@ def _digest(output: Path) -> str:
 
     probabilities = output.with_name(output.name.replace("labels", "probabilities"))
     total = hashlib.sha256(np.ascontiguousarray(read_label_tiff(output).labels).tobytes())
-    import tifffile
-
     with tifffile.TiffFile(probabilities) as file:
         for page in file.pages:
             total.update(page.asarray().tobytes())

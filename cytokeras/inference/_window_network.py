@@ -12,6 +12,9 @@ from cytokeras.errors import UserError
 from cytokeras.inference._resampled_image import ResampledImage
 from cytokeras.inference.tiling import Window
 
+# Rows of the map after block 1 that are computed at a time.
+_STRIP_ROWS = 64
+
 # (quarter turns, mirrored): the symmetries of the square.
 _SYMMETRIES = tuple((turns, mirrored) for mirrored in (False, True) for turns in range(4))
 
@@ -25,10 +28,10 @@ class NetworkPool:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self._networks: dict[tuple[int, int, bool], Any] = {}
+        self._networks: dict[tuple[int, int, bool], SplitNetwork] = {}
         self._lock = threading.Lock()
 
-    def network(self, rows: int, columns: int, with_atlas: bool) -> Any:
+    def network(self, rows: int, columns: int, with_atlas: bool) -> SplitNetwork:
         """Return the network for windows of (rows, columns) pixels, with or without its atlas branch."""
         key = (rows, columns, with_atlas)
         with self._lock:
@@ -36,20 +39,61 @@ class NetworkPool:
                 self._networks[key] = self._build(*key)
             return self._networks[key]
 
-    def _build(self, rows: int, columns: int, with_atlas: bool) -> Any:
-        import keras
-
+    def _build(self, rows: int, columns: int, with_atlas: bool) -> SplitNetwork:
         from cytokeras.models.folding import folded_copy
 
-        shapes = {"image": (rows, columns, self.model.get_config()["input_shape"][2])}
+        stem, trunk, field = self.model.split_after_block1(with_atlas)
+        maps = field.output_size(rows), field.output_size(columns)
+        strip = min(_STRIP_ROWS, maps[0])
+        strip_px = int(field.stride) * strip + int(field.receptive_field)
+        channels = self.model.get_config()["input_shape"][2]
+        shapes = {"texture": (*maps, stem.output_shape[-1])}
         if with_atlas:
             shapes["atlas"] = (*self.model.atlas_field_of((rows, columns)).shape, self.model.atlas_channels)
-        network = folded_copy(self.model if with_atlas else self.model.without_atlas(), shapes)
-        # On CPUs XLA takes 20 s and more for a shape and then twice the time of the graph that is not compiled;
-        # JAX knows no other way.
-        network.compile(jit_compile=keras.backend.backend() == "jax")
-        network.make_predict_function()  # here, under the lock: threads that predict would each make their own
-        return network
+        return SplitNetwork(
+            _ready(folded_copy(stem, {"image": (strip_px, columns, channels)})),
+            _ready(folded_copy(trunk, shapes)),
+            (*maps, int(stem.output_shape[-1])),
+            (strip, strip_px, int(field.stride)),
+        )
+
+
+class SplitNetwork:
+    """A network whose first block works on strips of the image, the rest on the whole map.
+
+    The maps of the first block would take more memory than all others together, and fetching it from the system more
+    time than filling it.
+
+    Args:
+        stem: Block 1 for strips of the image.
+        trunk: The rest.
+        map_shape: (rows, columns, channels) of the map after block 1.
+        strip: Rows of the map from one strip, pixel rows of a strip, and pixels from one row of the map to the next.
+    """
+
+    def __init__(self, stem: Any, trunk: Any, map_shape: tuple[int, int, int], strip: tuple[int, int, int]) -> None:
+        self._stem, self._trunk = stem, trunk
+        self._map_shape, self._strip = map_shape, strip
+
+    def predict(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        """Return the probabilities (h, w, C) float32 of one window."""
+        texture = np.empty((1, *self._map_shape), np.float32)
+        rows, height, stride = self._strip
+        for first in range(0, self._map_shape[0], rows):
+            start = min(first, self._map_shape[0] - rows)  # the last strip goes back over rows of the one before
+            pixels = inputs["image"][None, start * stride : start * stride + height]
+            texture[:, start : start + rows] = np.asarray(self._stem.predict_on_batch({"image": pixels}))
+        rest = {name: array[None] for name, array in inputs.items() if name != "image"}
+        return np.asarray(self._trunk.predict_on_batch({"texture": texture, **rest}))[0]
+
+
+def _ready(network: Any) -> Any:
+    """Make a network predict without being compiled by XLA, which takes 20 s and more for a shape on CPUs."""
+    import keras
+
+    network.compile(jit_compile=keras.backend.backend() == "jax")  # JAX knows no other way
+    network.make_predict_function()  # here, under the lock: threads that predict would each make their own
+    return network
 
 
 class WindowNetwork:
@@ -98,10 +142,10 @@ class WindowNetwork:
         """Return the probabilities (h, w, C) float32 of a window, averaged over the symmetries."""
         total: np.ndarray | None = None
         for turns, mirrored in self._symmetries:
-            seen = {name: _turned(array, turns, mirrored)[None] for name, array in inputs.items()}
-            _, rows, columns, _ = seen["image"].shape
+            seen = {name: _turned(array, turns, mirrored) for name, array in inputs.items()}
+            rows, columns, _ = seen["image"].shape
             network = self._networks.network(rows, columns, self._atlas is not None)
-            answer = _turned_back(np.asarray(network.predict_on_batch(seen))[0], turns, mirrored)
+            answer = _turned_back(network.predict(seen), turns, mirrored)
             total = answer if total is None else total + answer
         assert total is not None
         return total / len(self._symmetries) if len(self._symmetries) > 1 else total

@@ -75,8 +75,8 @@ def segment_section(
         tta: Test-time averaging: the mean probabilities over the eight flips and rotations of every window, in
             eight times the time.
         uncertainty: Keep the entropy of the probabilities; default: with ``tta``.
-        window: Side of a window in network pixels, a valid size of the model; default: large (768 output
-            cells a side), which keeps the network's maps below about 1.5 GB.
+        window: Side of a window in network pixels, a valid size of the model; default: large (512 output
+            cells a side), which keeps the network's maps below about 1 GB.
         output: Write the labels to this OME-TIFF as well, and, where asked for, ``…-probabilities.ome.tif`` and
             ``…-uncertainty.ome.tif`` beside it.
         overwrite: Replace ``output`` where it exists.
