@@ -65,13 +65,15 @@ def _speed_rows(with_atlas: bool) -> list[str]:
     """Time every way in turn, several times over, and keep each one's best."""
     import cytokeras as ck
     from cytokeras.inference import plan_windows
+    from cytokeras.inference._window_network import NetworkPool
 
     name = "with atlas" if with_atlas else "texture only"
     unet = ck.AtlasUNet(CLASSES, (PATCH, PATCH, 1), AREAS if with_atlas else 0)
     section, atlas = _tissue_section(SECTION_PX), _atlas() if with_atlas else None
     plan = plan_windows(unet.field, (SECTION_PX, SECTION_PX))
     patches = _patches(unet, section, atlas, count=12)
-    network = _prepared(unet, with_atlas)
+    pool = NetworkPool(unet)
+    network = pool.network(PATCH, PATCH, with_atlas)
     patch_px = (int(unet.field.stride) * unet.field.output_size(PATCH)) ** 2 * len(patches)
     windows_px = sum((place.cells[0] * 8) * (place.cells[1] * 8) for place in plan)
     ways: dict[str, tuple[Any, float, float]] = {
@@ -82,7 +84,7 @@ def _speed_rows(with_atlas: bool) -> list[str]:
             _macs(unet, PATCH),
         ),
         f"segment_section, windows of {plan.window_px[0]} px": (
-            lambda: ck.segment_section(unet, section, atlas=atlas, progress=False),
+            lambda: ck.segment_section(pool, section, atlas=atlas, progress=False),
             windows_px,
             _macs(unet, plan.window_px[0]),
         ),
@@ -105,8 +107,8 @@ def _speed_rows(with_atlas: bool) -> list[str]:
     for way, (_, _, macs) in ways.items():
         ratio, share = pace[way] / pace[first], pace[way] * macs / rate
         rows.append(
-            f"| {name} | {way} | {pace[way][0] / 1e6:.2f} | {1e6 / pace[way][1]:.3f} | {ratio[0]:.2f}, {ratio[1]:.2f} | "
-            f"{macs:,.0f} | {share[0]:.0%}, {share[1]:.0%} of the convolutions' |"
+            f"| {name} | {way} | {pace[way][0] / 1e6:.2f} | {1e6 / pace[way][1]:.3f} | {ratio[0]:.2f}, {ratio[1]:.2f} "
+            f"| {macs:,.0f} | {share[0]:.0%}, {share[1]:.0%} of the convolutions' |"
         )
     rows.append(f"| {name} | convolutions alone: {rate[0] / 1e9:.1f} G multiply-adds a second | | | | | |")
     return rows
@@ -149,12 +151,6 @@ def _convolution_rate() -> np.ndarray:
         total += 8.0 * (size - 2) ** 2 * outputs * 9 * inputs
         seconds += np.min(times[1:], axis=0)
     return total / seconds
-
-
-def _prepared(unet: Any, with_atlas: bool) -> Any:
-    from cytokeras.inference._window_network import NetworkPool
-
-    return NetworkPool(unet).network(PATCH, PATCH, with_atlas)
 
 
 def _patches(unet: Any, section: Any, atlas: Any, count: int) -> list[dict[str, np.ndarray]]:

@@ -84,9 +84,8 @@ class SectionRun:
         if not self._tissue.possible(place):
             return None
         pixels = self._source.read(place.row, place.column, *self._plan.window_px)
-        if not self._tissue.present(pixels, place):
-            return None
-        return self._network.inputs(pixels, place), self._tissue.glass(pixels, place)
+        glass = self._tissue.glass(pixels, place)
+        return None if glass.all() else (self._network.inputs(pixels, place), glass)
 
 
 def map_layers(classes: int, probabilities: bool, uncertainty: bool) -> dict[str, Layer]:
