@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cytokeras.brain import SectionImage as SectionImage
     from cytokeras.hub import list_presets as list_presets
     from cytokeras.inference import embed_cortex as embed_cortex
+    from cytokeras.inference import segment_brain as segment_brain
     from cytokeras.inference import segment_section as segment_section
     from cytokeras.losses import CoordinateLoss as CoordinateLoss
     from cytokeras.losses import DistanceLoss as DistanceLoss
@@ -43,7 +44,7 @@ _HOME = {
     "analysis": ("cortical_borders", "evaluate"),
     "brain": ("Atlas", "Brain", "LabelScheme", "Section", "SectionImage"),
     "hub": ("list_presets",),
-    "inference": ("embed_cortex", "segment_section"),
+    "inference": ("embed_cortex", "segment_brain", "segment_section"),
     "losses": ("CoordinateLoss", "DistanceLoss", "MaskedCategoricalCrossentropy", "siamese_losses"),
     "metrics": ("Dice", "MeanDistanceError", "PixelDistanceError"),
     "models": ("AtlasUNet", "SiameseDistanceNet", "transfer_weights"),

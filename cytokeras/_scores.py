@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,26 @@ class PixelDistance:
     mean_mm: float
     yasnoff_percent: float
     absent_count: int
+
+    @classmethod
+    def combine(cls, parts: Sequence[PixelDistance], counts: npt.ArrayLike) -> PixelDistance:
+        """Pool errors of several images (or classes), each over so many annotated pixels; those of none are left out.
+
+        All NaN where there is no pixel at all.
+        """
+        numbers = np.asarray(counts, np.float64)
+        chosen = [(part, count) for part, count in zip(parts, numbers, strict=True) if count]
+        total = numbers.sum()
+        if not chosen:
+            return cls(float("nan"), float("nan"), float("nan"), 0)
+        # 100 sqrt(sum d²) / N is turned back into the sum of squares, which adds up.
+        roots = [part.yasnoff_percent * count / 100 for part, count in chosen]
+        return cls(
+            mean_px=float(sum(part.mean_px * count for part, count in chosen) / total),
+            mean_mm=float(sum(part.mean_mm * count for part, count in chosen) / total),
+            yasnoff_percent=float(100 * np.linalg.norm(roots) / total),
+            absent_count=sum(part.absent_count for part, _ in chosen),
+        )
 
 
 def confusion_matrix(
@@ -98,29 +119,61 @@ def pixel_distance_error(
     Raises:
         UserError: The arrays are not two label images of one shape, or the pixel size is not positive.
     """
+    true, predicted = _label_images(true, predicted, pixel_size_um)
+    penalties, absent = _penalties(true, predicted, ignore)
+    return _summed(penalties, absent, true != ignore, pixel_size_um)
+
+
+def pixel_distance_by_class(
+    true: npt.ArrayLike, predicted: npt.ArrayLike, pixel_size_um: float, num_classes: int, ignore: int = 255
+) -> tuple[PixelDistance, ...]:
+    """As ``pixel_distance_error``, over the pixels of each true class.
+
+    Returns:
+        One error a class; NaN for a class that no annotated pixel has.
+    """
+    true, predicted = _label_images(true, predicted, pixel_size_um)
+    penalties, absent = _penalties(true, predicted, ignore)
+    return tuple(_summed(penalties, absent, true == index, pixel_size_um) for index in range(num_classes))
+
+
+def _label_images(true: Any, predicted: Any, pixel_size_um: float) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     true, predicted = _labels(true, predicted)
     if true.ndim != 2:
         raise UserError(f"true and predicted must be label images (H, W). {_received(true, predicted)}")
     if not pixel_size_um > 0:
         raise UserError(f"pixel_size_um must be positive. Received: pixel_size_um={pixel_size_um}")
-    annotated = true != ignore
-    count = int(annotated.sum())
-    if count == 0:
-        return PixelDistance(float("nan"), float("nan"), float("nan"), 0)
-    wrong = annotated & (true != predicted)
-    total = squares = 0.0
-    absent_count = 0
+    return true, predicted
+
+
+def _penalties(
+    true: npt.NDArray[Any], predicted: npt.NDArray[Any], ignore: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Return the penalty of every pixel and which pixels were given a class that no annotated pixel has."""
+    wrong = (true != ignore) & (true != predicted)
+    penalties = np.zeros(true.shape, np.float32)
+    absent = np.zeros(true.shape, bool)
     for given in np.unique(predicted[wrong]):
         mistaken = wrong & (predicted == given)
         distances = _distances_to(true == given, mistaken)
         if distances is None:
-            distances = np.full(int(mistaken.sum()), image_diagonal(true.shape))
-            absent_count += len(distances)
-        total += float(distances.sum())
-        squares += float(np.square(distances).sum())
-    mean_px = total / count
-    yasnoff = 100.0 * float(np.sqrt(squares)) / count
-    return PixelDistance(mean_px, mean_px * pixel_size_um / 1000.0, yasnoff, absent_count)
+            absent |= mistaken
+            penalties[mistaken] = image_diagonal(true.shape)
+        else:
+            penalties[mistaken] = distances
+    return penalties, absent
+
+
+def _summed(
+    penalties: npt.NDArray[np.float32], absent: npt.NDArray[np.bool_], chosen: npt.NDArray[np.bool_], size_um: float
+) -> PixelDistance:
+    count = int(chosen.sum())
+    if count == 0:
+        return PixelDistance(float("nan"), float("nan"), float("nan"), 0)
+    values = penalties[chosen].astype(np.float64)
+    mean_px = float(values.sum()) / count
+    yasnoff = 100.0 * float(np.linalg.norm(values)) / count
+    return PixelDistance(mean_px, mean_px * size_um / 1000.0, yasnoff, int(absent[chosen].sum()))
 
 
 def image_diagonal(shape: tuple[int, ...]) -> float:

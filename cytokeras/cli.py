@@ -11,6 +11,7 @@ from cytokeras._commands import (
     check,
     demo,
     download,
+    embed,
     export,
     info,
     inspect,
@@ -26,6 +27,7 @@ from cytokeras.errors import UserError
 _COMMANDS = (
     demo,
     segment,
+    embed,
     inspect,
     check,
     sample,

@@ -78,6 +78,9 @@ def line_embedding(features, closed=False, line=None):
         row=np.zeros(count),
         column=arc * 10,
         position_mm=np.stack([arc, 0 * arc, 0 * arc], axis=1),
+        face=np.zeros(count, int),
+        barycentric=np.tile([1.0, 0.0, 0.0], (count, 1)),
+        surface_distance_mm=np.zeros(count),
         obliqueness_deg=np.zeros(count),
         curvature_per_mm=np.zeros(count),
         features=features,
@@ -195,6 +198,33 @@ def test_section_that_misses_the_brain_is_refused(brain, section):
 def test_step_must_be_positive(brain, section):
     with pytest.raises(UserError, match="step_mm must be above 0"):
         embed_cortex(MeanGreyNet(), brain, section, step_mm=0, progress=False)
+
+
+def test_ribbon_names_its_surface_points(brain, embedding):
+    mid = brain.surfaces["left"].mid
+    corners = mid.vertices[mid.faces[embedding.face]]
+    points = np.einsum("nk,nkd->nd", embedding.barycentric, corners)
+    np.testing.assert_allclose(points, embedding.position_mm, atol=1e-9)
+    assert not embedding.surface_distance_mm.any()
+
+
+def test_tissue_is_embedded_on_a_grid_with_its_nearest_surface_points(brain, section):
+    pixels = np.full((160, 160), 255, np.uint8)
+    pixels[40:120, 60:100] = 100  # 8 x 4 mm of tissue, x = -2 … 2 mm, z = 4 … -4 mm
+    image = ArrayImage(pixels, 100.0, background=255)
+    table = embed_cortex(
+        MeanGreyNet(), brain, Section("t", image, section.plane), places="tissue", step_mm=1.0, progress=False
+    )
+    assert len(table) == 8 * 4 and (table.features[:, 1] == 100).all()
+    np.testing.assert_allclose(np.diff(table.column[:4]), 10)
+    # the mid surface is a sphere of 5 mm, a little inside it between its vertices
+    radius = np.linalg.norm(table.position_mm, axis=1)
+    np.testing.assert_allclose(table.surface_distance_mm, 5 - radius, atol=0.02)
+    with pytest.raises(UserError, match="has no tissue in its image"):
+        blank = Section("b", ArrayImage(np.full((90, 90), 255, np.uint8), 100.0, background=255), section.plane)
+        embed_cortex(MeanGreyNet(), brain, blank, places="tissue", progress=False)
+    with pytest.raises(UserError, match="places must be 'ribbon' or 'tissue'"):
+        embed_cortex(MeanGreyNet(), brain, section, places="cortex", progress=False)
 
 
 def test_embedding_csv_has_a_row_a_position(embedding, tmp_path):

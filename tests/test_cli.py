@@ -56,7 +56,11 @@ def fails(capsys, *arguments) -> str:
 def test_segment_writes_labels_and_overlay(section, preset, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["segment", str(section), "--pixel-size-um", "16", "--preset", str(preset), "--out", str(out)]) == 0
-    assert sorted(path.name for path in out.iterdir()) == ["section-labels.ome.tif", "section-overlay.png"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "section-labels.ome.tif",
+        "section-outlines.geojson",
+        "section-overlay.png",
+    ]
     with tifffile.TiffFile(out / "section-labels.ome.tif") as tiff:
         assert tiff.pages[0].shape == (300, 320)
         assert 'PhysicalSizeX="16' in tiff.ome_metadata
@@ -71,6 +75,45 @@ def test_segment_resamples_to_the_pixel_size_of_the_network(section, preset, tmp
     )
     labels = tifffile.imread(tmp_path / "section-labels.ome.tif")
     assert labels.shape == (600, 640)
+
+
+def test_segment_keeps_what_is_there_unless_told(section, preset, tmp_path, capsys):
+    arguments = ["segment", section, "--pixel-size-um", 16, "--preset", preset, "--out", tmp_path, "--quiet"]
+    (tmp_path / "section-labels.ome.tif").write_text("mine")
+    assert "exists already" in fails(capsys, *arguments)
+    assert (tmp_path / "section-labels.ome.tif").read_text() == "mine"
+    assert main([str(argument) for argument in (*arguments, "--overwrite", "--tta", "--probabilities")]) == 0
+    for kind in ("labels", "probabilities", "uncertainty"):
+        assert tifffile.imread(tmp_path / f"section-{kind}.ome.tif").shape[-2:] == (300, 320)
+
+
+def test_segment_a_brain_and_again(brain_folder, preset, tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = ["segment", str(brain_folder), "--preset", str(preset), "--out", str(out), "--quiet", "--part", "1/1"]
+    assert main(arguments) == 0
+    assert "1 segmented, 0 there already, 0 failed" in capsys.readouterr().out
+    assert {"labels-left.label.gii", "labels.nii.gz"} < {path.name for path in out.iterdir()}
+    assert main(arguments) == 0
+    assert "0 segmented, 1 there already, 0 failed" in capsys.readouterr().out
+
+
+def test_brain_options_are_checked(brain_folder, section, preset, tmp_path, capsys):
+    common = ["--preset", preset, "--out", tmp_path / "out", "--quiet"]
+    assert "I from 1 to N" in fails(capsys, "segment", brain_folder, "--part", "0/2", *common)
+    assert "--part: is for brain folders" in fails(capsys, "segment", section, "--part", "1/2", *common)
+    assert "Did you mean" in fails(capsys, "segment", brain_folder, "--section", "phantom-5-001", *common)
+    assert "no such file" in fails(capsys, "segment", brain_folder, "--atlas", tmp_path / "a.nii", *common)
+
+
+def test_embed_writes_a_table_a_section(brain_folder, tmp_path, capsys):
+    arguments = ["embed", str(brain_folder), "--out", str(tmp_path), "--step-mm", "20", "--quiet"]
+    assert main(arguments) == 0
+    (path,) = tmp_path.iterdir()
+    header = path.read_text().splitlines()[0].split(",")
+    assert {"position_mm_x", "face", "barycentric_0", "features_31", "coordinates_mm_z"} < set(header)
+    assert main(arguments) == 0
+    assert "there     " in capsys.readouterr().out
+    assert "it is AtlasUNet" in fails(capsys, *arguments, "--preset", "atlas-unet-phantom-16um")
 
 
 def test_missing_file(preset, tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 DEFAULT_UNET = "atlas-unet-phantom-16um"
+DEFAULT_SIAMESE = "siamese-phantom-16um"
 
 
 def positive_int(text: str) -> int:

@@ -94,16 +94,8 @@ class Evaluation:
                     f"Evaluation.combine: the classes of {_title(other)} differ from those of {_title(evaluations[0])}."
                 )
         counts = np.array([evaluation.annotated_count for evaluation in evaluations], np.float64)
-        distances = [evaluation.pixel_distance for evaluation in evaluations]
         total = counts.sum()
-        # 100 sqrt(sum d²) / N is turned back into the sum of squares, which adds up over sections.
-        roots = np.array([distance.yasnoff_percent for distance in distances]) * counts / 100
-        pooled = PixelDistance(
-            mean_px=float(counts @ [distance.mean_px for distance in distances] / total),
-            mean_mm=float(counts @ [distance.mean_mm for distance in distances] / total),
-            yasnoff_percent=float(100 * np.linalg.norm(roots) / total),
-            absent_count=sum(distance.absent_count for distance in distances),
-        )
+        pooled = PixelDistance.combine([evaluation.pixel_distance for evaluation in evaluations], counts)
         return Evaluation(
             names,
             np.sum([evaluation.confusion for evaluation in evaluations], axis=0),

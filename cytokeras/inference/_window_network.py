@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,100 @@ from cytokeras.errors import UserError
 from cytokeras.inference._resampled_image import ResampledImage
 from cytokeras.inference.tiling import Window
 
+# Rows of the map after block 1 that are computed at a time.
+_STRIP_ROWS = 64
 
-class WindowNetwork:
-    """Predicts windows of one size; the network is compiled once because all have the same shape.
+# (quarter turns, mirrored): the symmetries of the square.
+_SYMMETRIES = tuple((turns, mirrored) for mirrored in (False, True) for turns in range(4))
+
+
+class NetworkPool:
+    """Copies of one model for windows of the sizes that are asked for, each built once.
 
     Args:
         model: An AtlasUNet.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self._networks: dict[tuple[int, int, bool], SplitNetwork] = {}
+        self._lock = threading.Lock()
+
+    def network(self, rows: int, columns: int, with_atlas: bool) -> SplitNetwork:
+        """Return the network for windows of (rows, columns) pixels, with or without its atlas branch."""
+        key = (rows, columns, with_atlas)
+        with self._lock:
+            if key not in self._networks:
+                self._networks[key] = self._build(*key)
+            return self._networks[key]
+
+    def _build(self, rows: int, columns: int, with_atlas: bool) -> SplitNetwork:
+        from cytokeras.models.folding import folded_copy
+
+        stem, trunk, field = self.model.split_after_block1(with_atlas)
+        maps = field.output_size(rows), field.output_size(columns)
+        strip = min(_STRIP_ROWS, maps[0])
+        strip_px = int(field.stride) * strip + int(field.receptive_field)
+        channels = self.model.get_config()["input_shape"][2]
+        shapes = {"texture": (*maps, stem.output_shape[-1])}
+        if with_atlas:
+            shapes["atlas"] = (*self.model.atlas_field_of((rows, columns)).shape, self.model.atlas_channels)
+        return SplitNetwork(
+            _ready(folded_copy(stem, {"image": (strip_px, columns, channels)})),
+            _ready(folded_copy(trunk, shapes)),
+            (*maps, int(stem.output_shape[-1])),
+            (strip, strip_px, int(field.stride)),
+        )
+
+
+class SplitNetwork:
+    """A network whose first block works on strips of the image, the rest on the whole map.
+
+    The maps of the first block would take more memory than all others together, and fetching it from the system more
+    time than filling it.
+
+    Args:
+        stem: Block 1 for strips of the image.
+        trunk: The rest.
+        map_shape: (rows, columns, channels) of the map after block 1.
+        strip: Rows of the map from one strip, pixel rows of a strip, and pixels from one row of the map to the next.
+    """
+
+    def __init__(self, stem: Any, trunk: Any, map_shape: tuple[int, int, int], strip: tuple[int, int, int]) -> None:
+        self._stem, self._trunk = stem, trunk
+        self._map_shape, self._strip = map_shape, strip
+
+    def predict(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        """Return the probabilities (h, w, C) float32 of one window."""
+        texture = np.empty((1, *self._map_shape), np.float32)
+        rows, height, stride = self._strip
+        for first in range(0, self._map_shape[0], rows):
+            start = min(first, self._map_shape[0] - rows)  # the last strip goes back over rows of the one before
+            pixels = inputs["image"][None, start * stride : start * stride + height]
+            texture[:, start : start + rows] = np.asarray(self._stem.predict_on_batch({"image": pixels}))
+        rest = {name: array[None] for name, array in inputs.items() if name != "image"}
+        return np.asarray(self._trunk.predict_on_batch({"texture": texture, **rest}))[0]
+
+
+def _ready(network: Any) -> Any:
+    """Make a network predict without being compiled by XLA, which takes 20 s and more for a shape on CPUs."""
+    import keras
+
+    network.compile(jit_compile=keras.backend.backend() == "jax")  # JAX knows no other way
+    network.make_predict_function()  # here, under the lock: threads that predict would each make their own
+    return network
+
+
+class WindowNetwork:
+    """Predicts windows of one size of one section.
+
+    Args:
+        networks: The network, for windows of any size.
         window_px: Rows and columns of the windows, valid sizes of the model.
         source: The section on the network's pixel grid.
         atlas: The atlas to sample, or None to segment by texture alone.
         section: The section with its plane; needed with ``atlas``.
+        symmetries: Average over the eight flips and rotations of the square.
 
     Raises:
         UserError: The atlas does not fit the model.
@@ -28,30 +113,42 @@ class WindowNetwork:
 
     def __init__(
         self,
-        model: Any,
+        networks: NetworkPool,
         window_px: tuple[int, int],
         source: ResampledImage,
         atlas: Atlas | None,
         section: Section | None,
+        symmetries: bool = False,
     ) -> None:
         self._source = source
         self._atlas = atlas
         self._section = section
+        self._networks = networks
+        self._symmetries = _SYMMETRIES if symmetries else _SYMMETRIES[:1]
+        self._atlas_px = None
         if atlas is not None:
-            check_atlas_fits(model, atlas)
-        rows, columns, channels = model.get_config()["input_shape"]
-        if (rows, columns) != window_px:
-            model = model.with_input_shape((*window_px, channels))
-        self._network = model if atlas is not None else model.without_atlas()
-        grid = model.atlas_field
-        self._atlas_px = None if atlas is None else (grid.positions(0), grid.positions(1))
+            check_atlas_fits(networks.model, atlas)
+            field = networks.model.atlas_field_of(window_px)
+            self._atlas_px = field.positions(0), field.positions(1)
 
-    def predict(self, pixels: np.ndarray, place: Window) -> np.ndarray:
-        """Return the probabilities (h, w, C) float32 of the window ``pixels`` (uint8) at ``place``."""
-        inputs = {"image": pixels[None, ..., None]}
+    def inputs(self, pixels: np.ndarray, place: Window) -> dict[str, np.ndarray]:
+        """Return the inputs of the network for a window whose ``pixels`` (h, w) uint8 lie at ``place``."""
+        inputs = {"image": pixels[..., None]}
         if self._atlas is not None:
-            inputs["atlas"] = self._atlas_patch(place)[None]
-        return np.asarray(self._network.predict_on_batch(inputs))[0]
+            inputs["atlas"] = self._atlas_patch(place)
+        return inputs
+
+    def predict(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        """Return the probabilities (h, w, C) float32 of a window, averaged over the symmetries."""
+        total: np.ndarray | None = None
+        for turns, mirrored in self._symmetries:
+            seen = {name: _turned(array, turns, mirrored) for name, array in inputs.items()}
+            rows, columns, _ = seen["image"].shape
+            network = self._networks.network(rows, columns, self._atlas is not None)
+            answer = _turned_back(network.predict(seen), turns, mirrored)
+            total = answer if total is None else total + answer
+        assert total is not None
+        return total / len(self._symmetries) if len(self._symmetries) > 1 else total
 
     def _atlas_patch(self, place: Window) -> np.ndarray:
         assert self._atlas is not None and self._section is not None and self._atlas_px is not None
@@ -75,3 +172,12 @@ def check_atlas_fits(model: Any, atlas: Atlas) -> None:
             f"atlas: its areas must be in the order of the model's classes ({', '.join(expected)}). "
             f"Received: {', '.join(atlas.names)}"
         )
+
+
+def _turned(array: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
+    return np.ascontiguousarray(np.rot90(array[:, ::-1] if mirrored else array, turns))
+
+
+def _turned_back(array: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
+    array = np.rot90(array, -turns)
+    return array[:, ::-1] if mirrored else array

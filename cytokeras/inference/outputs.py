@@ -13,9 +13,10 @@ import tifffile
 from PIL import Image
 
 from cytokeras._files import atomic_path
-from cytokeras.brain import LabelScheme, write_section_tiff
+from cytokeras.brain import LabelScheme
 from cytokeras.errors import UserError
 from cytokeras.inference import _drawing
+from cytokeras.inference._map_tiff import NAMESPACE, OME, Planes, ReadRows, write_map_tiff
 from cytokeras.inference._resampled_image import ReadableImage
 from cytokeras.inference.segmentation import Segmentation
 from cytokeras.inference.tiling import OutputGrid
@@ -23,15 +24,18 @@ from cytokeras.inference.tiling import OutputGrid
 if TYPE_CHECKING:
     from cytokeras.brain import Section
 
-_OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
-_ANNOTATION_ID = "Annotation:0"
-_NAMESPACE = "cytokeras/segmentation"
+# Values of probabilities and uncertainties in files: 8 bits, which viewers show as they are.
+_BYTE = 255
 
 
 def write_label_tiff(
-    path: str | os.PathLike[str], segmentation: Segmentation, *, scheme: LabelScheme | None = None
+    path: str | os.PathLike[str],
+    segmentation: Segmentation,
+    *,
+    scheme: LabelScheme | None = None,
+    read: ReadRows | None = None,
 ) -> None:
-    """Write the labels as tiled OME-TIFF (8 bit, zlib) with the cell size in µm.
+    """Write the labels as tiled, pyramidal OME-TIFF (8 bit, zlib) with the cell size in µm and the class colours.
 
     An OME annotation (namespace ``cytokeras/segmentation``) holds, as JSON, the class names and where the
     cells lie in the section image, so that the map can be laid over it.
@@ -39,23 +43,92 @@ def write_label_tiff(
     Args:
         path: The file, usually ``*.ome.tif``; it takes its name only when it is complete.
         segmentation: Labels with their grid.
-        scheme: Names of the classes; default: those of the segmentation.
+        scheme: Names and colours of the classes; default: the names of the segmentation.
+        read: Gives the map by rows, where it is too large to be touched as an array.
 
     Raises:
-        UserError: The folder cannot be written to.
+        UserError: The file cannot be written.
     """
+    labels = segmentation.labels
+    rows_of = read or (lambda _, row, rows: labels[row : row + rows])
+    planes = Planes((1, *labels.shape), rows_of, ["classes"])
+    palette = (scheme or scheme_of(segmentation)).colors
+    write_map_tiff(Path(path), planes, segmentation.grid.pixel_size_um, _content(segmentation, scheme), palette)
+
+
+def write_probability_tiff(
+    path: str | os.PathLike[str],
+    segmentation: Segmentation,
+    *,
+    scheme: LabelScheme | None = None,
+    read: ReadRows | None = None,
+) -> None:
+    """Write the probabilities as pyramidal OME-TIFF, one 8-bit channel a class (255 is 1) with its name and colour.
+
+    Args:
+        path: The file, usually ``*.ome.tif``.
+        segmentation: Probabilities with their grid.
+        scheme: Names and colours of the classes; default: the names of the segmentation.
+        read: As for `write_label_tiff`.
+
+    Raises:
+        UserError: The segmentation has no probabilities, or the file cannot be written.
+    """
+    maps = segmentation.probabilities
+    if maps is None:
+        raise UserError(f"{path}: the segmentation holds no probabilities; ask segment_section for them.")
+    colours = scheme or scheme_of(segmentation)
+    rows_of = read or (lambda plane, row, rows: maps[row : row + rows, :, plane])
+    planes = Planes(
+        (maps.shape[2], *maps.shape[:2]),
+        lambda plane, row, rows: as_bytes(rows_of(plane, row, rows)),
+        colours.names,
+        colours.colors,
+    )
+    write_map_tiff(Path(path), planes, segmentation.grid.pixel_size_um, _content(segmentation, scheme))
+
+
+def write_uncertainty_tiff(
+    path: str | os.PathLike[str], segmentation: Segmentation, *, read: ReadRows | None = None
+) -> None:
+    """Write the uncertainty as pyramidal OME-TIFF, 8 bit, 0 certain … 255 all classes alike.
+
+    Args:
+        path: The file, usually ``*.ome.tif``.
+        segmentation: Uncertainty with its grid.
+        read: As for `write_label_tiff`.
+
+    Raises:
+        UserError: The segmentation has no uncertainty, or the file cannot be written.
+    """
+    values = segmentation.uncertainty
+    if values is None:
+        raise UserError(f"{path}: the segmentation holds no uncertainty; ask segment_section for it.")
+    rows_of = read or (lambda _, row, rows: values[row : row + rows])
+    planes = Planes((1, *values.shape), lambda _, row, rows: as_bytes(rows_of(0, row, rows)), ["uncertainty"])
+    write_map_tiff(Path(path), planes, segmentation.grid.pixel_size_um, _content(segmentation, None))
+
+
+def as_bytes(values: np.ndarray) -> np.ndarray:
+    """Turn 0 … 1 into 0 … 255 uint8."""
+    return np.rint(np.asarray(values, np.float32) * _BYTE).astype(np.uint8)
+
+
+def scheme_of(segmentation: Segmentation) -> LabelScheme:
+    """Return the classes of a segmentation with colours; classes without names are numbered."""
+    names = segmentation.class_names
+    return LabelScheme.from_names(names or [f"class {number}" for number in range(int(segmentation.labels.max()) + 1)])
+
+
+def _content(segmentation: Segmentation, scheme: LabelScheme | None) -> dict[str, Any]:
     names = scheme.names if scheme is not None else segmentation.class_names
     grid = segmentation.grid
-    content = {
+    return {
         "class_names": list(names) if names else None,
         "origin_px": list(grid.origin_px),
         "step_px": grid.step_px,
         "used_atlas": segmentation.used_atlas,
     }
-    with atomic_path(path) as temporary:
-        write_section_tiff(temporary, segmentation.labels, grid.pixel_size_um, labels=True)
-        described = _with_annotation(tifffile.tiffcomment(temporary), Path(path).name, json.dumps(content))
-        tifffile.tiffcomment(temporary, described)
 
 
 def read_label_tiff(path: str | os.PathLike[str]) -> Segmentation:
@@ -146,33 +219,15 @@ def check_labels(labels: np.ndarray, grid: OutputGrid, scheme: LabelScheme, what
         raise UserError(f"{what.lower()}: holds class {foreign[0]}, but the scheme has {len(scheme)} classes.")
 
 
-def _with_annotation(description: str, name: str, text: str) -> str:
-    ElementTree.register_namespace("", _OME)
-    root = ElementTree.fromstring(description)
-    picture = _element(root, "Image")
-    picture.set("Name", name)
-    ElementTree.SubElement(picture, f"{{{_OME}}}AnnotationRef", ID=_ANNOTATION_ID)
-    annotations = ElementTree.SubElement(root, f"{{{_OME}}}StructuredAnnotations")
-    comment = ElementTree.SubElement(
-        annotations, f"{{{_OME}}}CommentAnnotation", ID=_ANNOTATION_ID, Namespace=_NAMESPACE
-    )
-    ElementTree.SubElement(comment, f"{{{_OME}}}Value").text = text
-    # TIFF descriptions are ASCII; other characters become numbered entities.
-    return (
-        '<?xml version="1.0" encoding="UTF-8"?>'
-        + ElementTree.tostring(root, encoding="us-ascii").decode().split("?>")[-1].lstrip()
-    )
-
-
 def _annotation(description: str) -> dict[str, Any]:
-    for comment in ElementTree.fromstring(description).iter(f"{{{_OME}}}CommentAnnotation"):
-        if comment.get("Namespace") == _NAMESPACE:
+    for comment in ElementTree.fromstring(description).iter(f"{{{OME}}}CommentAnnotation"):
+        if comment.get("Namespace") == NAMESPACE:
             return dict(json.loads(_element(comment, "Value").text or ""))
-    raise LookupError(f"no annotation {_NAMESPACE}")
+    raise LookupError(f"no annotation {NAMESPACE}")
 
 
 def _element(parent: ElementTree.Element, name: str) -> ElementTree.Element:
-    element = next(parent.iter(f"{{{_OME}}}{name}"), None)
+    element = next(parent.iter(f"{{{OME}}}{name}"), None)
     if element is None:
         raise LookupError(f"no element {name}")
     return element

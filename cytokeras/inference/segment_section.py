@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cytokeras._progress import progress as show_progress
-from cytokeras.brain import ArrayImage, Atlas, Section, SectionImage
+from cytokeras._files import check_writable_folder
+from cytokeras.brain import ArrayImage, Atlas, LabelScheme, Section, SectionImage
 from cytokeras.errors import UserError
+from cytokeras.inference._map_store import MapStore
 from cytokeras.inference._resampled_image import ReadableImage, ResampledImage
+from cytokeras.inference._section_run import SectionRun, map_layers, run_settings
 from cytokeras.inference._tissue_finder import TissueFinder
-from cytokeras.inference._window_network import WindowNetwork
-from cytokeras.inference.outputs import write_label_tiff
+from cytokeras.inference._window_network import NetworkPool, WindowNetwork
+from cytokeras.inference.outputs import write_label_tiff, write_probability_tiff, write_uncertainty_tiff
 from cytokeras.inference.segmentation import Segmentation
 from cytokeras.inference.tiling import OutputGrid, TilePlan, plan_windows
 
-_BACKGROUND_CLASS = 0
+# How far outside the atlas grid a section may reach is the user's affair; a section of which no part lies inside
+# was registered to another space. Points looked at along either side:
+_COVERAGE_POINTS = 64
 
 
 def segment_section(
@@ -28,8 +38,12 @@ def segment_section(
     section: Section | None = None,
     atlas: Atlas | None = None,
     probabilities: bool = False,
+    tta: bool = False,
+    uncertainty: bool | None = None,
     window: int | None = None,
     output: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    scheme: LabelScheme | None = None,
     progress: bool = True,
 ) -> Segmentation:
     """Segment a section of any size in bounded memory.
@@ -46,6 +60,10 @@ def segment_section(
     Without either, ``model.without_atlas()`` segments by texture alone; ``Segmentation.used_atlas`` tells
     which it was.
 
+    Finished windows are kept on disk, not in memory: beside ``output`` in ``<name>.unfinished``, so that the same
+    call after an interruption (even by SIGKILL) repeats at most one window; without ``output`` in the folder for
+    temporary files. The arrays of the result are read from there as far as they are used.
+
     Args:
         model: An AtlasUNet.
         image: A section of a brain, a section image, an array (H, W) uint8, 0 black … 255 white, or a file.
@@ -54,9 +72,15 @@ def segment_section(
             section.
         atlas: Atlas in the space of the section, its areas in the order of the model's atlas channels.
         probabilities: Keep the probabilities of all classes too (float16, 2 bytes a class and cell).
+        tta: Test-time averaging: the mean probabilities over the eight flips and rotations of every window, in
+            eight times the time.
+        uncertainty: Keep the entropy of the probabilities; default: with ``tta``.
         window: Side of a window in network pixels, a valid size of the model; default: large (512 output
             cells a side), which keeps the network's maps below about 1 GB.
-        output: Write the labels to this OME-TIFF as well.
+        output: Write the labels to this OME-TIFF as well, and, where asked for, ``…-probabilities.ome.tif`` and
+            ``…-uncertainty.ome.tif`` beside it.
+        overwrite: Replace ``output`` where it exists.
+        scheme: Colours of the classes in ``output``; default: those of the visual areas, others by number.
         progress: Show progress on standard error.
 
     Returns:
@@ -65,53 +89,128 @@ def segment_section(
 
     Raises:
         UserError: No pixel size is known, the image is smaller than one patch of the network, ``window`` is
-            not a valid size, the atlas does not fit the model, or ``output`` cannot be written.
+            not a valid size, the atlas does not fit the model or covers no part of the section, ``output`` exists,
+            cannot be written or was begun with other settings.
     """
-    if not hasattr(model, "with_input_shape") or not hasattr(model, "without_atlas"):
-        raise UserError(f"segment_section: model must be an AtlasUNet. Received: {type(model).__name__}")
+    pool = model if isinstance(model, NetworkPool) else NetworkPool(checked_model(model))
+    model = pool.model
     image, section = _resolve_image(image, pixel_size_um, section)
+    paths = None if output is None else output_paths(output)
+    if paths is not None:
+        paths.check(overwrite)
     source = ResampledImage(image, model.pixel_size_um)
     _check_large_enough(source, model)
     plan = plan_windows(model.field, source.shape, window)
-    use_atlas = bool(model.atlas_channels) and atlas is not None and section is not None and section.plane is not None
-    network = WindowNetwork(model, plan.window_px, source, atlas if use_atlas else None, section)
-
-    background = np.eye(model.num_classes, dtype=np.float32)[_BACKGROUND_CLASS]
-    labels = np.full(plan.shape, _BACKGROUND_CLASS, np.uint8)
-    kept: np.ndarray | None = None
-    if probabilities:
-        kept = np.zeros((*plan.shape, model.num_classes), np.float16)
-        kept[..., _BACKGROUND_CLASS] = 1
-    tissue = TissueFinder(image, source, model.field)
-    computed = 0
-    for place in show_progress(plan, "segmenting", total=len(plan), enabled=progress):
-        if not tissue.possible(place):
-            continue
-        pixels = source.read(place.row, place.column, *plan.window_px)
-        if not tissue.present(pixels, place):
-            continue
-        predicted = network.predict(pixels, place)[: place.cells[0], : place.cells[1]]
-        predicted = np.where(tissue.glass(pixels, place)[..., None], background, predicted)
-        rows = slice(place.cell_row, place.cell_row + place.cells[0])
-        columns = slice(place.cell_column, place.cell_column + place.cells[1])
-        labels[rows, columns] = predicted.argmax(axis=-1)
-        if kept is not None:
-            kept[rows, columns] = predicted
-        computed += 1
-
-    names = getattr(model, "class_names", None)
-    result = Segmentation(
-        labels,
-        kept,
-        _output_grid(plan, source, model),
-        class_names=tuple(names) if names else None,
-        used_atlas=use_atlas,
-        windows_computed=computed,
-        windows_skipped=len(plan) - computed,
-    )
-    if output is not None:
-        write_label_tiff(output, result)
+    if not model.atlas_channels or section is None or section.plane is None:
+        atlas = None
+    network = WindowNetwork(pool, plan.window_px, source, atlas, section, symmetries=tta)
+    if atlas is not None and section is not None:
+        _check_coverage(atlas, section)
+    layers = map_layers(model.num_classes, probabilities, tta if uncertainty is None else uncertainty)
+    settings = run_settings(model, image, plan, atlas, section) | {"tta": tta, "maps": sorted(layers)}
+    with _store(paths, lambda folder: MapStore(folder, plan.shape, layers, settings)) as store:
+        tissue = TissueFinder(image, source, model.field)
+        run = SectionRun(source, plan, network, tissue, store, model.num_classes)
+        run.run(progress)
+        result = _segmentation(store, run, _output_grid(plan, source, model), model, atlas is not None)
+        if paths is not None:
+            paths.write(result, scheme, store)
     return result
+
+
+def checked_model(model: Any) -> Any:
+    """Return ``model``; raises UserError unless it is an AtlasUNet."""
+    if not hasattr(model, "with_input_shape") or not hasattr(model, "without_atlas"):
+        raise UserError(f"segment_section: model must be an AtlasUNet. Received: {type(model).__name__}")
+    return model
+
+
+@dataclass(frozen=True)
+class OutputPaths:
+    """The files of one section, and the folder of its unfinished maps."""
+
+    labels: Path
+    probabilities: Path
+    uncertainty: Path
+    unfinished: Path
+
+    def check(self, overwrite: bool) -> None:
+        """Raise UserError where the result could not be written in the end."""
+        check_writable_folder(self.labels.parent)
+        if self.labels.exists() and not overwrite:
+            raise UserError(f"{self.labels}: exists already; choose another output, remove it, or overwrite it.")
+
+    def write(self, result: Segmentation, scheme: LabelScheme | None, store: MapStore) -> None:
+        """Write the maps that the store holds; the labels last, as they tell that all is there."""
+        # read, not mapped: the pages of a map would count as this process's memory
+        read = {name: functools.partial(store.read, name) for name in store.layers}
+        if "probabilities" in read:
+            write_probability_tiff(self.probabilities, result, scheme=scheme, read=read["probabilities"])
+        if "uncertainty" in read:
+            write_uncertainty_tiff(self.uncertainty, result, read=read["uncertainty"])
+        write_label_tiff(self.labels, result, scheme=scheme, read=read["labels"])
+
+
+def output_paths(output: str | os.PathLike[str]) -> OutputPaths:
+    """Return the files that belong to the label file ``output``."""
+    path = Path(output)
+    stem = path.name
+    for suffix in (".tif", ".tiff", ".ome"):
+        stem = stem.removesuffix(suffix)
+    stem = stem.removesuffix("-labels")
+    probabilities, uncertainty = (path.with_name(f"{stem}-{kind}.ome.tif") for kind in ("probabilities", "uncertainty"))
+    return OutputPaths(path, probabilities, uncertainty, path.with_name(f"{path.name}.unfinished"))
+
+
+@contextlib.contextmanager
+def _store(paths: OutputPaths | None, create: Callable[[Path], MapStore]) -> Iterator[MapStore]:
+    """Open the maps; they are removed when all is written and kept when something goes wrong."""
+    if paths is None:
+        with tempfile.TemporaryDirectory(prefix="cytokeras-") as folder:
+            store = create(Path(folder))
+            try:
+                yield store
+            finally:
+                store.close()
+        return
+    store = create(paths.unfinished)
+    try:
+        yield store
+    except BaseException:
+        store.close()
+        raise
+    store.remove()
+
+
+def _segmentation(store: MapStore, run: SectionRun, grid: OutputGrid, model: Any, used_atlas: bool) -> Segmentation:
+    maps = {name: store.array(name) for name in store.layers}
+    names = getattr(model, "class_names", None)
+    return Segmentation(
+        maps["labels"][0],
+        np.moveaxis(maps["probabilities"], 0, -1) if "probabilities" in maps else None,
+        grid,
+        class_names=tuple(names) if names else None,
+        used_atlas=used_atlas,
+        windows_computed=run.computed,
+        windows_skipped=run.skipped,
+        windows_resumed=run.resumed,
+        uncertainty=maps["uncertainty"][0] if "uncertainty" in maps else None,
+    )
+
+
+def _check_coverage(atlas: Atlas, section: Section) -> None:
+    """Raise UserError where no point of the section lies within the grid of the atlas."""
+    rows, columns = (np.linspace(0, length - 1, _COVERAGE_POINTS) for length in section.image.shape)
+    points = section.pixel_to_mm(np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)).reshape(-1, 3)
+    voxels = (points - atlas.affine[:3, 3]) @ np.linalg.inv(atlas.affine[:3, :3]).T
+    inside = ((voxels > -1) & (voxels < atlas.probabilities.shape[:3])).all(axis=1)
+    if not inside.any():
+        low, high = points.min(axis=0), points.max(axis=0)
+        place = ", ".join(f"{axis} {a:.1f} to {b:.1f}" for axis, a, b in zip("xyz", low, high, strict=True))
+        raise UserError(
+            f"atlas: does not cover section {section.id!r} ({place} mm); give an atlas in the space of the section, "
+            "or none to segment by texture alone."
+        )
 
 
 def _resolve_image(

@@ -171,6 +171,36 @@ class AtlasUNet(PretrainedModel, keras.Model):
         model.num_classes, model.atlas_channels, model.class_names = self.num_classes, 0, self.class_names
         return model
 
+    def atlas_field_of(self, input_shape: Sequence[int]) -> AtlasGrid | None:
+        """The grid on which the network built for patches of another size reads the atlas; None without atlas path."""
+        if not self.atlas_channels:
+            return None
+        config = self._arguments
+        return _Paths(config["widths"], config["first_stride"], config["first_pool"]).atlas_grid(input_shape)
+
+    def split_after_block1(self, with_atlas: bool) -> tuple[keras.Model, keras.Model, FieldGeometry]:
+        """Block 1 of the texture path and the rest of the network, sharing their layers with this one.
+
+        Block 1 alone works at the image's resolution, and its maps are by far the largest: computed in strips they need
+        not exist as a whole.
+
+        Returns:
+            A model of ``{"image"}`` to the map that enters block 2, a model of ``{"texture"}`` (that map), and
+            ``{"atlas"}`` where asked for, to the probabilities, and the geometry of the first.
+        """
+        config = self._arguments
+        paths = _Paths(config["widths"], config["first_stride"], config["first_pool"])
+        layers = {layer.name: layer for layer in self.layers}
+        image = keras.Input(config["input_shape"], dtype="float32", name="image")
+        stem = keras.Model({"image": image}, run_steps(paths.texture[0], layers["rescale_grey"](image), layers))
+        texture = keras.Input(stem.output_shape[1:], dtype="float32", name="texture")
+        inputs = {"texture": texture}
+        if with_atlas and self.atlas_channels:
+            inputs["atlas"] = keras.Input((*self.atlas_field.shape, self.atlas_channels), dtype="float32", name="atlas")
+        zeros = not with_atlas and bool(self.atlas_channels)
+        outputs = _connect(paths, layers, None, inputs.get("atlas"), with_zeros=zeros, texture=texture)
+        return stem, keras.Model(inputs, outputs), FieldGeometry(tuple(paths.texture[0]), self.pixel_size_um)
+
     def with_input_shape(self, input_shape: Sequence[int]) -> AtlasUNet:
         """A network for patches of another size with a copy of these weights.
 
@@ -237,21 +267,34 @@ def _joining_layers(paths: _Paths, with_atlas: bool) -> dict[str, keras.Layer]:
 
 
 def _contract(blocks: Sequence[Sequence[Step]], x: Any, layers: Mapping[str, keras.Layer]) -> dict[int, Any]:
-    """Maps of blocks 1 to 6, each before its pool."""
+    """Maps of blocks 2 to 6, each before its pool, from the map that enters block 2."""
     maps = {}
-    for number, block in enumerate(blocks, start=1):
+    for number, block in enumerate(blocks, start=2):
         maps[number] = x = run_steps([step for step in block if not isinstance(step, PoolStep)], x, layers)
         x = run_steps([step for step in block if isinstance(step, PoolStep)], x, layers)
     return maps
 
 
-def _connect(paths: _Paths, layers: Mapping[str, keras.Layer], image: Any, atlas: Any, with_zeros: bool = False) -> Any:
-    """The graph from the inputs to the probabilities; ``with_zeros`` puts zeros in the place of the atlas maps."""
-    texture = _contract(paths.texture, layers["rescale_grey"](image), layers)
+def _connect(
+    paths: _Paths,
+    layers: Mapping[str, keras.Layer],
+    image: Any,
+    atlas: Any,
+    with_zeros: bool = False,
+    texture: Any = None,
+) -> Any:
+    """The graph from the inputs to the probabilities.
+
+    ``with_zeros`` puts zeros in the place of the atlas maps; ``texture``, the map that enters block 2, takes the place
+    of the image.
+    """
+    if texture is None:
+        texture = run_steps(paths.texture[0], layers["rescale_grey"](image), layers)
+    texture = _contract(paths.texture[1:], texture, layers)
     skips = {block: [layers[f"texture_block{block}_crop"](texture[block])] for block in range(2, 6)}
     bottom = [texture[6]]
     if atlas is not None:
-        prior = _contract(paths.atlas, atlas, layers)
+        prior = _contract(paths.atlas[1:], run_steps(paths.atlas[0], atlas, layers), layers)
         bottom.append(prior[6])
         for block, maps in skips.items():
             maps.append(layers[f"atlas_block{block}_crop"](prior[block]))
