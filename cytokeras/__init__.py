@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from cytokeras.brain import Section as Section
     from cytokeras.brain import SectionImage as SectionImage
     from cytokeras.hub import list_presets as list_presets
-    from cytokeras.inference import embed_cortex as embed_cortex
-    from cytokeras.inference import segment_brain as segment_brain
-    from cytokeras.inference import segment_section as segment_section
+    from cytokeras.inference.embed_cortex import embed_cortex as embed_cortex
+    from cytokeras.inference.segment_brain import segment_brain as segment_brain
+    from cytokeras.inference.segment_section import segment_section as segment_section
     from cytokeras.losses import CoordinateLoss as CoordinateLoss
     from cytokeras.losses import DistanceLoss as DistanceLoss
     from cytokeras.losses import MaskedCategoricalCrossentropy as MaskedCategoricalCrossentropy

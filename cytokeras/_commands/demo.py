@@ -24,10 +24,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from cytokeras import demo
+    from cytokeras.demo import run, run_training
 
     create_folder(arguments.out)
     if arguments.train:
-        demo.run_training(arguments.out, progress=not arguments.quiet)
+        run_training(arguments.out, progress=not arguments.quiet)
     else:
-        demo.run(arguments.out, preset=DEFAULT_UNET, progress=not arguments.quiet)
+        run(arguments.out, preset=DEFAULT_UNET, progress=not arguments.quiet)
