@@ -189,7 +189,7 @@ class SparseSection:
     """A section read on demand: cells of a phantom repeated inside an ellipse, glass around it."""
 
     background = 245
-    levels = (1.0,)
+    levels = (1.0, 32.0)
     pixel_size_um = 2.0
 
     def __init__(self, shape: tuple[int, int], tissue_px: int) -> None:
@@ -199,7 +199,8 @@ class SparseSection:
         self._tile = np.clip(rng.normal(150, 40, (512, 512)), 0, 255).astype(np.uint8)
 
     def read(self, row: int, column: int, height: int, width: int, level: int = 0) -> np.ndarray:
-        rows, columns = np.arange(row, row + height), np.arange(column, column + width)
+        factor = int(self.levels[level])
+        rows, columns = (factor * np.arange(first, first + n) for first, n in ((row, height), (column, width)))
         pixels = self._tile[np.ix_(rows % 512, columns % 512)]
         y = ((rows - self.shape[0] / 2) / self._radius)[:, None].astype(np.float32)
         x = ((columns - self.shape[1] / 2) / self._radius)[None].astype(np.float32)

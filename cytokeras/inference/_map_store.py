@@ -19,6 +19,7 @@ from cytokeras.errors import UserError
 _SETTINGS_FILE = "settings.json"
 _FINISHED_FILE = "finished.txt"
 _LOCK_FILE = "lock"
+_FILL_ROWS = 256
 
 
 class OutputBusyError(UserError):
@@ -27,10 +28,11 @@ class OutputBusyError(UserError):
 
 @dataclass(frozen=True)
 class Layer:
-    """One kind of map: so many planes of one type."""
+    """One kind of map: so many planes of one type, all zero in the beginning but for the first."""
 
     planes: int
     dtype: Any
+    first_plane: int = 0
 
 
 class MapStore:
@@ -71,7 +73,10 @@ class MapStore:
         self.finished = self._read_finished()
 
     def write(self, number: int, corner: tuple[int, int], arrays: Mapping[str, np.ndarray]) -> None:
-        """Write one window, (planes, rows, columns) a layer, with its first cell at ``corner``, and note it."""
+        """Write one window, (planes, rows, columns) a layer, with its first cell at ``corner``, and note it.
+
+        A layer that is not given keeps what it holds from the beginning.
+        """
         with _told(self.folder):
             for name, array in arrays.items():
                 self._write_planes(name, corner, array)
@@ -122,9 +127,18 @@ class MapStore:
             self._files[name] = os.open(self.folder / name, os.O_RDWR | os.O_CREAT)
             os.ftruncate(self._files[name], self._bytes(layer))
         if not path.exists():
+            for name, layer in self.layers.items():
+                if layer.first_plane:
+                    self._fill_first_plane(name, layer)
             partial = path.with_suffix(".partial")
             partial.write_text(json.dumps(dict(settings), indent=1), encoding="utf-8")
             os.replace(partial, path)
+
+    def _fill_first_plane(self, name: str, layer: Layer) -> None:
+        row = np.full(self.shape[1], layer.first_plane, layer.dtype).tobytes()
+        for first in range(0, self.shape[0], _FILL_ROWS):
+            rows = min(_FILL_ROWS, self.shape[0] - first)
+            _write_all(self._files[name], row * rows, first * len(row))
 
     def _check_settings(self, path: Path, settings: Mapping[str, Any]) -> None:
         try:

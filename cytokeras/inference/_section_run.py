@@ -57,15 +57,15 @@ class SectionRun:
         missing = [number for number in range(len(self._plan)) if number not in self._store.finished]
         for number, prepared in self._read_ahead(show_progress(missing, description, enabled=progress)):
             place = self._plan.windows[number]
+            maps: dict[str, np.ndarray] = {}
             if prepared is None:
                 self.skipped += 1
-                predicted = np.broadcast_to(self._background, (*place.cells, len(self._background)))
             else:
                 self.computed += 1
                 inputs, glass = prepared
                 predicted = self._network.predict(inputs)[: place.cells[0], : place.cells[1]]
-                predicted = np.where(glass[..., None], self._background, predicted)
-            self._store.write(number, (place.cell_row, place.cell_column), _maps(predicted, self._store))
+                maps = _maps(np.where(glass[..., None], self._background, predicted), self._store)
+            self._store.write(number, (place.cell_row, place.cell_column), maps)
 
     def _read_ahead(self, numbers: Iterable[int]) -> Iterator[tuple[int, tuple[Inputs, np.ndarray] | None]]:
         """Give every window with what was read for it, reading the next while one is in the network."""
@@ -92,7 +92,7 @@ def map_layers(classes: int, probabilities: bool, uncertainty: bool) -> dict[str
     """Return the maps that a run writes."""
     layers = {"labels": Layer(1, np.uint8)}
     if probabilities:
-        layers["probabilities"] = Layer(classes, np.float16)
+        layers["probabilities"] = Layer(classes, np.float16, first_plane=1)  # background where nothing is written
     if uncertainty:
         layers["uncertainty"] = Layer(1, np.float16)
     return layers
