@@ -309,13 +309,15 @@ def dask() -> None:
                     unet, brain, folder / f"warm{workers}", sections=[f"w{k}" for k in range(workers)],
                     scheduler=client, outlines=False, progress=False,
                 )  # fmt: skip
-                start = time.perf_counter()
-                result = ck.segment_brain(
-                    unet, brain, folder / f"out{workers}", sections=[f"s{k}" for k in range(8)],
-                    scheduler=client, outlines=False, progress=False,
-                )  # fmt: skip
-                seconds = time.perf_counter() - start
-                assert len(result.computed) == 8, result.failed
+                seconds = np.inf
+                for turn in range(ROUNDS):
+                    start = time.perf_counter()
+                    result = ck.segment_brain(
+                        unet, brain, folder / f"out{workers}-{turn}", sections=[f"s{k}" for k in range(8)],
+                        scheduler=client, outlines=False, progress=False,
+                    )  # fmt: skip
+                    seconds = min(seconds, time.perf_counter() - start)
+                    assert len(result.computed) == 8, result.failed
             first = first or seconds
             print(f"| {workers} | {seconds:.1f} | {first / seconds:.2f} |", flush=True)
 
