@@ -87,14 +87,19 @@ def test_segment_keeps_what_is_there_unless_told(section, preset, tmp_path, caps
         assert tifffile.imread(tmp_path / f"section-{kind}.ome.tif").shape[-2:] == (300, 320)
 
 
-def test_segment_a_brain_and_again(brain_folder, preset, tmp_path, capsys):
+def test_segment_a_brain_and_again(tmp_path, capsys):
+    from _small_brain import network, small_brain
+
+    small_brain().save(tmp_path / "brain", progress=False)
+    network().save_pretrained(tmp_path / "network")
     out = tmp_path / "out"
-    arguments = ["segment", str(brain_folder), "--preset", str(preset), "--out", str(out), "--quiet", "--part", "1/1"]
-    assert main(arguments) == 0
+    arguments = ["segment", str(tmp_path / "brain"), "--preset", str(tmp_path / "network"), "--out", str(out)]
+    assert main([*arguments, "--quiet", "--part", "2/2"]) == 0
     assert "1 segmented, 0 there already, 0 failed" in capsys.readouterr().out
+    assert main([*arguments, "--workers", "2"]) == 0
+    captured = capsys.readouterr()
+    assert "2 segmented, 1 there already, 0 failed" in captured.out and "sections: 2/2" in captured.err
     assert {"labels-left.label.gii", "labels.nii.gz"} < {path.name for path in out.iterdir()}
-    assert main(arguments) == 0
-    assert "0 segmented, 1 there already, 0 failed" in capsys.readouterr().out
 
 
 def test_brain_options_are_checked(brain_folder, section, preset, tmp_path, capsys):
