@@ -209,7 +209,7 @@ def _facts(facts: Mapping[str, object]) -> str:
 
 def _figure(picture: Image.Image, caption: str, description: str) -> str:
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", optimize=True)
+    picture.save(buffer, format="PNG")
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
     # A checkbox enlarges without a script, and by keyboard too.
     return (

@@ -185,7 +185,7 @@ def overlay_png(
     maps = {"Annotation": truth, "Prediction": segmentation.labels}
     picture = section_panels(image, segmentation.grid, scheme, maps, max_size=max_size)
     with atomic_path(path) as temporary:
-        picture.save(temporary, format="PNG", optimize=True)
+        picture.save(temporary, format="PNG")
 
 
 def section_panels(
