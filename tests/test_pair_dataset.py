@@ -6,11 +6,12 @@ import itertools
 
 import numpy as np
 import pytest
+from _feeding import locations_of
 
 from cytokeras.brain import VISUAL_SCHEME, ArrayImage, Brain, Section, SectionPlane
 from cytokeras.errors import UserError
 from cytokeras.pipelines import pair_dataset
-from cytokeras.sampling import CortexLocations, CortexPairs
+from cytokeras.sampling import CortexPairs
 
 tf = pytest.importorskip("tensorflow")
 
@@ -35,28 +36,12 @@ def brain():
     return Brain("marked", "test", VISUAL_SCHEME, sections, {})
 
 
-def make_locations(count=20):
-    rng = np.random.default_rng(1)
-    return CortexLocations(
-        section=rng.integers(0, 3, count),
-        row=rng.uniform(5, 55, count),
-        column=rng.uniform(5, 75, count),
-        hemisphere=np.zeros(count, int),
-        face=np.zeros(count, int),
-        barycentric=np.full((count, 3), 1 / 3),
-        position_mm=rng.normal(0, 30, (count, 3)),
-        inflated_mm=rng.normal(0, 30, (count, 3)),
-        obliqueness_deg=np.zeros(count),
-        curvature_per_mm=np.zeros(count),
-    )
-
-
 @pytest.fixture
 def pairs():
     """Ten pairs whose distance is their number."""
     rng = np.random.default_rng(2)
     i, j = rng.integers(0, 15, (2, 10))  # places 15 to 19 are in no pair
-    return CortexPairs(i, j, np.arange(10.0), make_locations())
+    return CortexPairs(i, j, np.arange(10.0), locations_of(20))
 
 
 def order(dataset, batches=None):

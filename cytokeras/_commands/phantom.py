@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from cytokeras._commands._defaults import positive_int
 from cytokeras._files import create_folder, write_json
 from cytokeras.errors import UserError
 
@@ -23,7 +24,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "interrupted goes on; nothing else is ever overwritten.",
     )
     phantom.add_argument("out", type=Path, help="folder that receives one brain folder an individual")
-    phantom.add_argument("--brains", type=int, default=1, help="number of individuals (%(default)s)")
+    phantom.add_argument("--brains", type=positive_int, default=1, help="number of individuals (%(default)s)")
     phantom.add_argument("--seed", type=int, default=0, help="the first individual; the others follow (%(default)s)")
     phantom.add_argument("--pixel-size-um", type=float, default=16.0, help="1 to 20 µm (%(default)s)")
     phantom.add_argument("--level", default="standard", help="easy, standard or hard (%(default)s)")
@@ -37,8 +38,6 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from cytokeras.phantom import PhantomBrain, section_positions
 
-    if arguments.brains < 1:
-        raise UserError(f"--brains: must be 1 or more; received {arguments.brains}.")
     settings = {name: getattr(arguments, name) for name in _SETTINGS}
     positions = section_positions(arguments.spacing_mm).tolist()
 

@@ -63,13 +63,12 @@ def load_preset(
 
 def load_folder(preset: PresetFolder) -> Any:
     """Load the model of a preset folder, of whatever class it is."""
-    from cytokeras.models import AtlasUNet, SiameseDistanceNet
+    from cytokeras import models
 
     config = preset.read_config()
     if config.class_name not in _MODEL_CLASSES:
         raise UserError(f"{preset.label}: holds a {config.class_name}; this version of cytokeras has no such model.")
-    classes = {"AtlasUNet": AtlasUNet, "SiameseDistanceNet": SiameseDistanceNet}
-    return load_preset(classes[config.class_name], preset.folder)
+    return load_preset(getattr(models, config.class_name), preset.folder)
 
 
 def check_golden_pair(source: str | os.PathLike[str], **where: Any) -> tuple[float, float]:

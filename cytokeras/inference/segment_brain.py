@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cytokeras._files import atomic_path, create_folder
+from cytokeras._files import atomic_path, create_folder, write_json
 from cytokeras._progress import progress as show_progress
 from cytokeras.brain import Atlas, Brain, Section
 from cytokeras.errors import UserError
@@ -175,8 +175,7 @@ def _check_settings(folder: Path, model: Any, atlas: Atlas | None, tta: bool) ->
                 "output, so that the maps of one folder are made alike."
             )
         return
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(now, indent=1), encoding="utf-8")
+    write_json(path, now)
 
 
 def _try(

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from cytokeras._files import atomic_path
+from cytokeras._files import write_json
 from cytokeras.errors import UserError
 from cytokeras.sampling.cortex_locations import CortexLocations, sample_cortex
 from cytokeras.sampling.pairs import CortexPairs, sample_pairs
@@ -65,8 +65,7 @@ def _check_settings(path: Path, settings: dict[str, object]) -> None:
         for name in (_LOCATIONS, _PAIRS):
             if (path.parent / name).exists():
                 raise UserError(f"{path.parent}: holds {name} but no {path.name}; choose an empty folder.")
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+        write_json(path, settings)
         return
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
