@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
 # Two workers share two cores with TensorFlow: the time of a single example says nothing.
 settings.register_profile("cytokeras", deadline=None)
 settings.load_profile("cytokeras")
+
+
+@pytest.fixture(autouse=True)
+def seeded_weights() -> None:
+    """Every test draws the same initial weights, whichever tests ran before it."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(1)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -37,6 +39,12 @@ def brain():
 
 @pytest.fixture(scope="module")
 def fields(brain):
+    return brain.sections[0].image.fields()
+
+
+@cache
+def fields_of_level(level):
+    brain = PhantomBrain(seed=3, pixel_size_um=16.0, sections_mm=[OCCIPITAL_MM], hemispheres=["left"], level=level)
     return brain.sections[0].image.fields()
 
 
@@ -121,7 +129,8 @@ def test_fields_of_concentric_spheres_match_the_formula():
     shift=st.tuples(st.integers(-40, 40), st.integers(-40, 40)),
     place=st.integers(0, 10_000),
 )
-def test_overlapping_windows_agree_pixel_for_pixel(fields, level, pixel_um, shift, place):
+def test_overlapping_windows_agree_pixel_for_pixel(level, pixel_um, shift, place):
+    fields = fields_of_level(level)
     cortex = np.argwhere(fields.labels >= OTHER_CORTEX)
     row, column = (cortex[place * 37 % len(cortex)] * LATTICE_MM * 1000 / pixel_um).astype(int)
     drawn = renderer(fields, pixel_um, 11, level)
@@ -131,6 +140,11 @@ def test_overlapping_windows_agree_pixel_for_pixel(fields, level, pixel_um, shif
     a = first[max(dr, 0) : 80 + min(dr, 0), max(dc, 0) : 90 + min(dc, 0)]
     b = second[max(-dr, 0) : 80 + min(-dr, 0), max(-dc, 0) : 90 + min(-dc, 0)]
     assert (a == b).all()
+
+
+def test_fields_without_columns_are_refused_by_a_level_that_has_them(fields):
+    with pytest.raises(ValueError, match="'standard' draws cell columns"):
+        renderer(fields, 8.0, 11, "standard")
 
 
 def test_glia_of_white_matter_are_as_many_as_published(fields):

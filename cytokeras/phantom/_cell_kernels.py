@@ -1,7 +1,8 @@
 """Puts cell bodies and vessels on the pixels of a window (compiled with Numba).
 
 Amounts are summed as integers (``UNIT`` is one), because integer sums do not depend on their order: windows that
-overlap agree to the last bit.
+overlap agree to the last bit. For the same reason positions are computed in the section's pixels, and the window's
+first pixel is only taken from whole numbers.
 """
 
 from __future__ import annotations
@@ -93,10 +94,12 @@ def draw_cells(sums: Any, place: Any, seed: Any, window: Any, lattice: Any, tabl
                 kind = own
                 if mixed and uniform(mix(key, 1, 0), 0) * 255 < share[i, j]:
                     kind = other
-                centre_row = (si - half_site + uniform(key, 0) - 0.5) * site_mm / pixel_mm - row
-                centre_column = (sj - half_site + uniform(key, 1) - 0.5) * site_mm / pixel_mm - column
+                centre_row = (si - half_site + uniform(key, 0) - 0.5) * site_mm / pixel_mm
+                centre_column = (sj - half_site + uniform(key, 1) - 0.5) * site_mm / pixel_mm
                 body = _body(key, chance < neurons, kind, depth_bin, tables, look)
-                _draw_body(sums, centre_row, centre_column, body, angle, i, j, 1000 * pixel_mm, look, key)
+                _draw_body(
+                    sums, (row, column), centre_row, centre_column, body, angle, i, j, 1000 * pixel_mm, look, key
+                )
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -116,14 +119,15 @@ def _body(key: Any, neuron: Any, kind: Any, depth_bin: Any, tables: Any, look: A
 
 @njit(cache=True, nogil=True)
 def _draw_body(
-    sums: Any, y: Any, x: Any, body: Any, angle: Any, i: Any, j: Any, pixel_um: Any, look: Any, key: Any
+    sums: Any, origin: Any, y: Any, x: Any, body: Any, angle: Any, i: Any, j: Any, pixel_um: Any, look: Any, key: Any
 ) -> None:
-    """Draw one body: its area alone on coarse pixels, its shape on fine ones."""
+    """Draw one body at (y, x) of the section: its area alone on coarse pixels, its shape on fine ones."""
     height, width, density, taper = body
+    row, column = origin
     rows, columns = sums.shape
     if pixel_um >= look[7]:
         amount = density * (math.pi / 4) * height * width / (pixel_um * pixel_um)
-        add_point(sums, y, x, amount)
+        add_point(sums, origin, y, x, amount)
         return
     turn = angle[i, j] * (2 * math.pi / 256)
     if taper > 0:
@@ -136,10 +140,10 @@ def _draw_body(
         # A cell far from the plane of focus has a wide rim and the same mean.
         soft += look[6] * uniform(mix(key, 2, 0), 0) ** 2 / pixel_um
     reach = math.ceil(max(half_height, half_width) * (1 + taper) + 0.5 * soft)
-    middle_row, middle_column = round(y), round(x)
+    middle_row, middle_column = round(y) - row, round(x) - column
     for r in range(max(middle_row - reach, 0), min(middle_row + reach + 1, rows)):
         for c in range(max(middle_column - reach, 0), min(middle_column + reach + 1, columns)):
-            dr, dc = r - y, c - x
+            dr, dc = (row + r) - y, (column + c) - x
             along = (dr * down + dc * right) / half_height
             across = (dr * right - dc * down) / half_width
             if taper > 0:
@@ -152,14 +156,14 @@ def _draw_body(
 
 
 @njit(cache=True, nogil=True, inline="always")
-def add_point(sums: Any, y: Any, x: Any, amount: Any) -> None:
-    """Share ``amount`` among the four pixels around a point."""
+def add_point(sums: Any, origin: Any, y: Any, x: Any, amount: Any) -> None:
+    """Share ``amount`` among the four pixels around a point of the section."""
     rows, columns = sums.shape
     top, left = math.floor(y), math.floor(x)
     down, right = y - top, x - left
     for dr in range(2):
         for dc in range(2):
-            r, c = top + dr, left + dc
+            r, c = top + dr - origin[0], left + dc - origin[1]
             if 0 <= r < rows and 0 <= c < columns:
                 sums[r, c] += int(amount * abs(1 - dr - down) * abs(1 - dc - right) * UNIT)
 
@@ -193,11 +197,12 @@ def draw_vessels(sums: Any, place: Any, seed: Any, window: Any, labels: Any, ang
             if labels[li, lj] == _WHITE_MATTER:
                 turn *= 2 * math.pi  # no direction stands out there
             down, right = math.cos(turn), math.sin(turn)
-            y, x = i * lattice_mm / pixel_mm - row, j * lattice_mm / pixel_mm - column
+            y, x = i * lattice_mm / pixel_mm, j * lattice_mm / pixel_mm
             reach = math.ceil(half_length + 0.5)
-            for r in range(max(int(y) - reach, 0), min(int(y) + reach + 2, rows)):
-                for c in range(max(int(x) - reach, 0), min(int(x) + reach + 2, columns)):
-                    dr, dc = r - y, c - x
+            top, left = int(y) - row, int(x) - column
+            for r in range(max(top - reach, 0), min(top + reach + 2, rows)):
+                for c in range(max(left - reach, 0), min(left + reach + 2, columns)):
+                    dr, dc = (row + r) - y, (column + c) - x
                     along, across = dr * down + dc * right, dr * right - dc * down
                     # Coverage of a pixel by a bar with round ends, also where it is thinner than the pixel.
                     beyond = max(abs(along) - (half_length - half_width), 0.0)

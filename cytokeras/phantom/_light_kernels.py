@@ -44,18 +44,19 @@ def draw_damage(damage: Any, place: Any, segments: Any) -> None:
     _, height, width = damage.shape
     for n in range(len(segments)):
         kind, strength = int(segments[n, 0]), segments[n, 6]
-        ay, ax = segments[n, 1] / pixel_mm - row, segments[n, 2] / pixel_mm - column
-        by, bx = segments[n, 3] / pixel_mm - row, segments[n, 4] / pixel_mm - column
+        ay, ax = segments[n, 1] / pixel_mm, segments[n, 2] / pixel_mm
+        by, bx = segments[n, 3] / pixel_mm, segments[n, 4] / pixel_mm
         half = segments[n, 5] / pixel_mm
         widest = half * (1 + _UNEVEN)
-        top, bottom = int(min(ay, by) - widest) - 1, int(max(ay, by) + widest) + 3
-        left, right = int(min(ax, bx) - widest) - 1, int(max(ax, bx) + widest) + 3
+        top, bottom = int(min(ay, by) - widest) - row - 1, int(max(ay, by) + widest) - row + 3
+        left, right = int(min(ax, bx) - widest) - column - 1, int(max(ax, bx) + widest) - column + 3
         uy, ux = by - ay, bx - ax
         squared = max(uy * uy + ux * ux, 1e-12)
         for r in range(max(top, 0), min(bottom, height)):
             for c in range(max(left, 0), min(right, width)):
-                t = min(max(((r - ay) * uy + (c - ax) * ux) / squared, 0.0), 1.0)
-                dy, dx = r - ay - t * uy, c - ax - t * ux
+                sy, sx = (row + r) - ay, (column + c) - ax
+                t = min(max((sy * uy + sx * ux) / squared, 0.0), 1.0)
+                dy, dx = sy - t * uy, sx - t * ux
                 reach = half
                 if kind != KNIFE_MARK:
                     reach *= 1 + _UNEVEN * (2 * _smooth_noise((row + r) * pixel_mm, (column + c) * pixel_mm) - 1)

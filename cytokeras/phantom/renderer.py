@@ -88,11 +88,20 @@ class SectionRenderer:
 
     Attributes:
         damage: ``(N, 7)`` damaged places; see ``random_damage``.
+
+    Raises:
+        ValueError: ``fields`` were cut for a level without columns, or name a texture that has no profile.
     """
 
     def __init__(
         self, fields: SectionFields, profiles: DepthProfiles, pixel_size_um: float, seed: int, level: PhantomLevel
     ) -> None:
+        if level.column_contrast and fields.columns.shape != fields.labels.shape:
+            raise ValueError(f"Level {level.name!r} draws cell columns, and these fields hold none.")
+        if fields.texture.max() >= len(profiles.compartment):
+            raise ValueError(
+                f"Fields name texture {fields.texture.max()}, and there are {len(profiles.compartment)} profiles."
+            )
         self._fields = fields
         self._pixel_mm = pixel_size_um / 1000.0
         self._seed = np.uint64(seed)
