@@ -7,9 +7,11 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from cytokeras.errors import UserError
 
@@ -37,6 +39,19 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write ``content`` as readable JSON, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def yaml_text(content: Mapping[str, Any]) -> str:
+    """Return ``content`` as YAML in its own order, with lists for tuples and text for paths."""
+    return yaml.safe_dump(_plain(content), sort_keys=False, allow_unicode=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 @contextlib.contextmanager

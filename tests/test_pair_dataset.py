@@ -126,6 +126,20 @@ def test_repeat_goes_through_the_epochs_without_end(brain, pairs):
     assert order(endless, 7) == epochs[:28]
 
 
+@pytest.mark.parametrize("form", ["tf.data", "keras"])
+@pytest.mark.parametrize("step", [1, 4, 9])
+def test_a_run_goes_on_from_any_step(brain, pairs, form, step):
+    arguments = {"repeat": True, "form": form, "seed": 3, "initial_epoch": 1}
+    whole = order(pair_dataset(brain, pairs, SIZE, 4, **arguments), 14)
+    resumed = order(pair_dataset(brain, pairs, SIZE, 4, initial_step=step, **arguments), 14 - step)
+    assert resumed == whole[4 * step :]
+
+
+def test_initial_step_without_repeat_is_refused(brain, pairs):
+    with pytest.raises(UserError, match="needs repeat=True"):
+        pair_dataset(brain, pairs, SIZE, 4, initial_step=2)
+
+
 def test_fit_takes_one_epoch_of_the_order_an_epoch(brain, pairs):
     import keras
 

@@ -23,7 +23,7 @@ from cytokeras.training import (
     FinetuningRecipe,
     Phase,
     PretrainingRecipe,
-    StopOnNonFinite,
+    StopOnDivergence,
     distance_scores,
     finetune,
     finetuning_recipe,
@@ -163,4 +163,4 @@ def test_a_loss_that_is_not_finite_stops_with_epoch_and_batch(net):
     patches = np.zeros((8, 132, 132, 1), np.uint8)
     targets = {"distance": np.full(8, np.nan), "coordinates_a": np.zeros((8, 3)), "coordinates_b": np.zeros((8, 3))}
     with pytest.raises(UserError, match="epoch 1, batch 1"):
-        net.fit({"patch_a": patches, "patch_b": patches}, targets, callbacks=[StopOnNonFinite()], verbose=0)
+        net.fit({"patch_a": patches, "patch_b": patches}, targets, callbacks=[StopOnDivergence()], verbose=0)

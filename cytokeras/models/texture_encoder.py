@@ -53,6 +53,16 @@ def first_block_of(pixel_size_um: float, first_stride: int | None, first_pool: b
     )
 
 
+def patch_size(pixel_size_um: float, cells: int) -> int:
+    """Side in pixels of the smallest patch of which ``cells`` cells enter block 2 and none of its pixels is left over.
+
+    The paper's patches give 252 (2025 px at 2 µm) and 126 (1019 px) at every pixel size: 510 and 258 px at 8 µm.
+    """
+    stride, pool = first_block_of(pixel_size_um, None, None)
+    after_first_convolution = (2 if pool else 1) * cells + 2
+    return (after_first_convolution - 1) * stride + 5
+
+
 def texture_blocks(widths: Sequence[int], first_stride: int, first_pool: bool) -> list[list[Step]]:
     """Blocks 1 to 6 of the texture path; a pool, where there is one, ends its block."""
     first: list[Step] = [

@@ -5,6 +5,6 @@ from __future__ import annotations
 from cytokeras.pipelines.augmentation import AUGMENTATIONS, Augmentation
 from cytokeras.pipelines.pair_dataset import pair_dataset
 from cytokeras.pipelines.patch_reader import PatchReader
-from cytokeras.pipelines.segmentation_dataset import segmentation_dataset
+from cytokeras.pipelines.segmentation_dataset import labelled_centres, segmentation_dataset
 
-__all__ = ["AUGMENTATIONS", "Augmentation", "PatchReader", "pair_dataset", "segmentation_dataset"]
+__all__ = ["AUGMENTATIONS", "Augmentation", "PatchReader", "labelled_centres", "pair_dataset", "segmentation_dataset"]

@@ -100,9 +100,10 @@ def _tf_order(order: SampleOrder) -> Any:
     import tensorflow as tf
 
     started = itertools.count()
+    first_epoch, left_out = order.start()
 
     def this_epoch() -> np.int64:
-        return np.int64(order.epoch_number(0 if order.repeat else next(started)))
+        return np.int64(first_epoch if order.repeat else order.epoch_number(next(started)))
 
     def indices(epoch: Any) -> npt.NDArray[np.int64]:
         return order.epoch(int(epoch))
@@ -118,4 +119,4 @@ def _tf_order(order: SampleOrder) -> Any:
         later = tf.data.Dataset.counter(step=0 if order.fixed else 1)
         epochs = epochs.flat_map(lambda epoch: later.map(lambda step: epoch + step))
     cardinality = tf.data.INFINITE_CARDINALITY if order.repeat else count
-    return epochs.flat_map(samples_of).apply(tf.data.experimental.assert_cardinality(cardinality))
+    return epochs.flat_map(samples_of).skip(left_out).apply(tf.data.experimental.assert_cardinality(cardinality))

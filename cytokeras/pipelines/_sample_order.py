@@ -28,6 +28,7 @@ class SampleOrder:
         repeat: Epoch after epoch without end.
         fixed: The first epoch again and again.
         initial_epoch: Number of the first epoch.
+        initial_step: Batches left out at the beginning, counted on through all epochs; needs ``repeat``.
         drop_remainder: Leave out the last batch where it is smaller.
         shard: (index, workers): of every batch this worker takes each ``workers``-th sample from ``index`` on, so that
             the batches of all workers together do not depend on their number.
@@ -43,6 +44,7 @@ class SampleOrder:
     repeat: bool = False
     fixed: bool = False
     initial_epoch: int = 0
+    initial_step: int = 0
     drop_remainder: bool = True
     shard: tuple[int, int] = (0, 1)
 
@@ -50,6 +52,11 @@ class SampleOrder:
         check_count(self.batch_size, "batch_size")
         check_count(self.seed, "seed", 0)
         check_count(self.initial_epoch, "initial_epoch", 0)
+        if check_count(self.initial_step, "initial_step", 0) and not self.repeat:
+            raise UserError(
+                "initial_step counts through all epochs and needs repeat=True; otherwise pass initial_epoch. "
+                f"Received: initial_step={self.initial_step}, repeat=False."
+            )
         index, workers = self.shard
         if not 0 <= index < workers:
             raise UserError(f"shard must be (index, workers) with 0 <= index < workers. Received: shard={self.shard}.")
@@ -70,6 +77,11 @@ class SampleOrder:
         whole, rest = divmod(self.count, self.batch_size)
         return whole + (rest > 0 and not self.drop_remainder)
 
+    def start(self) -> tuple[int, int]:
+        """Return the number of the epoch that the first sample comes from, and how many of its samples are left out."""
+        passed, left_out = divmod(self.initial_step * self.own_batch_size, len(self.epoch(self.initial_epoch)))
+        return self.epoch_number(passed), left_out
+
     def epoch_number(self, passed: int) -> int:
         """Return the number of the epoch after ``passed`` earlier ones."""
         return self.initial_epoch + (0 if self.fixed else passed)
@@ -86,9 +98,10 @@ class SampleOrder:
     def batch(self, passed: int, number: int) -> list[tuple[int, int]]:
         """Return (epoch, sample) of a batch of the epoch after ``passed`` earlier ones.
 
-        With ``repeat`` batches are counted on through all epochs, and one may begin in one and end in the next.
+        With ``repeat`` batches are counted on through all epochs, from ``initial_step`` on, and one may begin in one
+        and end in the next.
         """
-        first, size = number * self.own_batch_size, self.own_batch_size
+        first, size = (self.initial_step + number) * self.own_batch_size, self.own_batch_size
         if not self.repeat:
             epoch = self.epoch_number(passed)
             return [(epoch, int(index)) for index in self.epoch(epoch)[first : first + size]]

@@ -34,6 +34,7 @@ def pair_dataset(
     seed: int = 0,
     repeat: bool = False,
     initial_epoch: int = 0,
+    initial_step: int = 0,
     drop_remainder: bool = True,
     cache: bool | int = False,
     augment: str | Augmentation | None = None,
@@ -61,6 +62,8 @@ def pair_dataset(
         repeat: Go on without end; every iterator then starts at ``initial_epoch`` and runs through all later
             epochs.
         initial_epoch: Number of the first epoch.
+        initial_step: With ``repeat``, number of the first batch, counted from ``initial_epoch`` on through all epochs:
+            where a run goes on that was stopped.
         drop_remainder: Leave out the last batch of an epoch where it is smaller. Use False to evaluate.
         cache: True reads every patch once, before the first batch, and keeps all in memory, if they take at
             most 4 GiB; a number is another limit in bytes. Augmentation that moves places doubles what they take.
@@ -96,6 +99,7 @@ def pair_dataset(
         shuffle,
         repeat,
         initial_epoch=check_count(initial_epoch, "initial_epoch", 0),
+        initial_step=initial_step,
         drop_remainder=drop_remainder,
         shard=worker_shard(shard),
     )

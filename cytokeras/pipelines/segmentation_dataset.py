@@ -43,6 +43,8 @@ def segmentation_dataset(
     fixed: bool = False,
     repeat: bool = False,
     initial_epoch: int = 0,
+    initial_step: int = 0,
+    centres: LabelledCentres | None = None,
     augment: str | Augmentation | None = None,
     form: Form = None,
     shard: Shard = None,
@@ -74,6 +76,10 @@ def segmentation_dataset(
         repeat: Go on without end; every iterator then starts at ``initial_epoch`` and runs through all later
             epochs.
         initial_epoch: Number of the first epoch.
+        initial_step: With ``repeat``, number of the first batch, counted from ``initial_epoch`` on through all epochs:
+            where a run goes on that was stopped.
+        centres: What ``labelled_centres`` found for these brains, this model and split; None searches the annotation
+            anew. Several datasets can share it.
         augment: Random changes of every sample, with labels and atlas moved along: a name ("turn", "stain",
             "histology") or an ``Augmentation``; None as in the paper.
         form, shard, device, workers: As in ``pair_dataset``.
@@ -99,10 +105,30 @@ def segmentation_dataset(
         repeat=repeat,
         fixed=fixed,
         initial_epoch=check_count(initial_epoch, "initial_epoch", 0),
+        initial_step=initial_step,
         shard=worker_shard(shard),
     )
-    source = _LabelledSource(brains, model, order.seed, with_atlas, split, find_augmentation(augment))
+    if centres is None:
+        centres = labelled_centres(brains, model, seed=order.seed, split=split)
+    source = _LabelledSource(brains, model, centres, order.seed, with_atlas, split, find_augmentation(augment))
     return feed(source, order, form=form, workers=workers, device=device)
+
+
+def labelled_centres(
+    brains: Brain | Sequence[Brain], model: Any, *, seed: int = 0, split: _Split = "train"
+) -> LabelledCentres:
+    """Search the annotation for the places that patches of ``segmentation_dataset`` are centred on.
+
+    Args:
+        brains, model, split: As in ``segmentation_dataset``.
+        seed: Seed of the choice where a class has more places than are kept.
+
+    Raises:
+        UserError: No section of the split is annotated.
+    """
+    brains = tuple(brains) if isinstance(brains, Sequence) else (brains,)
+    _annotated_sections(brains, split)
+    return LabelledCentres(brains, _LATTICE_CELLS * round(_field_of(model).stride), seed, split=split)
 
 
 class _LabelledSource:
@@ -112,27 +138,25 @@ class _LabelledSource:
         self,
         brains: Sequence[Brain],
         model: Any,
+        centres: LabelledCentres,
         seed: int,
         with_atlas: bool,
         split: _Split,
         augmentation: Augmentation | None,
     ) -> None:
-        if not hasattr(model, "field"):
-            raise UserError(
-                f"model must be an AtlasUNet or the result of its without_atlas(). Received: {type(model).__name__}."
-            )
+        field = _field_of(model)
         annotated = _annotated_sections(brains, split)
         image_size, output_size = _patch_sizes(model)
-        self._reader = PatchReader(annotated, image_size, pixel_size_um=model.field.pixel_size_um)
+        self._reader = PatchReader(annotated, image_size, pixel_size_um=field.pixel_size_um)
         self._sections = annotated
         self._atlases = [brain.atlas for brain in brains] if with_atlas and model.atlas_channels else None
-        self._field = model.field
+        self._field = field
         self._cells = output_size
         if self._atlases:
             _check_atlases(brains, model.atlas_channels)
             self._atlas_positions = model.atlas_field.positions()
-        self._centres = LabelledCentres(brains, _LATTICE_CELLS * round(model.field.stride), seed, split=split)
-        _check_classes(brains[0], self._centres.classes, model)
+        self._centres = centres
+        _check_classes(brains[0], centres.classes, model)
         self._seed, self._augmentation = seed, augmentation
         inputs = {"image": ArraySpec((image_size, image_size, 1), np.uint8)}
         if self._atlases:
@@ -188,6 +212,14 @@ class _LabelledSource:
         if geometry is None:
             return sample_atlas_patch(atlas, section, centre[0] + own, centre[1] + own)
         return atlas.sample(section.pixel_to_mm(geometry.places(own, own) + centre))
+
+
+def _field_of(model: Any) -> Any:
+    if not hasattr(model, "field"):
+        raise UserError(
+            f"model must be an AtlasUNet or the result of its without_atlas(). Received: {type(model).__name__}."
+        )
+    return model.field
 
 
 def _annotated_sections(brains: Sequence[Brain], split: str | None) -> dict[tuple[int, int], Section]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cytokeras.training.branch_rates import BranchRates
     from cytokeras.training.finetuning import finetune
-    from cytokeras.training.guards import StopOnNonFinite
+    from cytokeras.training.guards import StopOnDivergence
+    from cytokeras.training.learning_rate_search import LearningRateSearch, find_learning_rate
     from cytokeras.training.pretraining import DistanceScores, distance_scores, pretrain
     from cytokeras.training.recipes import (
         FINETUNING_RECIPES,
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
         finetuning_recipe,
         pretraining_recipe,
     )
+    from cytokeras.training.resume import load_state, save_state
+    from cytokeras.training.run_folder import RunFolder
     from cytokeras.training.schedules import halved_at, halved_every, warmup_cosine
 
 _HOME = {
     "branch_rates": ("BranchRates",),
     "finetuning": ("finetune",),
-    "guards": ("StopOnNonFinite",),
+    "guards": ("StopOnDivergence",),
+    "learning_rate_search": ("LearningRateSearch", "find_learning_rate"),
     "pretraining": ("DistanceScores", "distance_scores", "pretrain"),
     "recipes": (
         "FINETUNING_RECIPES",
@@ -35,6 +39,8 @@ _HOME = {
         "finetuning_recipe",
         "pretraining_recipe",
     ),
+    "resume": ("load_state", "save_state"),
+    "run_folder": ("RunFolder",),
     "schedules": ("halved_at", "halved_every", "warmup_cosine"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
@@ -45,16 +51,21 @@ __all__ = [
     "BranchRates",
     "DistanceScores",
     "FinetuningRecipe",
+    "LearningRateSearch",
     "Phase",
     "PretrainingRecipe",
-    "StopOnNonFinite",
+    "RunFolder",
+    "StopOnDivergence",
     "distance_scores",
+    "find_learning_rate",
     "finetune",
     "finetuning_recipe",
     "halved_at",
     "halved_every",
+    "load_state",
     "pretrain",
     "pretraining_recipe",
+    "save_state",
     "warmup_cosine",
 ]
 

@@ -23,7 +23,7 @@ class PretrainingRecipe:
         pairs: Number of pairs made of them.
         epochs: Passes over the pairs.
         batch_size: Pairs in a batch.
-        optimizer: ``"sgd"`` (Nesterov momentum 0.9) or ``"adam"``.
+        optimizer: ``"sgd"`` (Nesterov momentum 0.9), ``"adam"``, ``"adamw"`` or ``"lamb"``.
         learning_rate: Initial or, with warm-up, largest rate.
         halve_every_epochs: The rate is halved every so many epochs; None: warm-up over a tenth of the steps, then
             a cosine to a hundredth.
@@ -32,6 +32,10 @@ class PretrainingRecipe:
         weight_decay: Factor lambda of the L2 term (eq. 3).
         output_scale_mm: Millimetres of one unit of the network's outputs and of the loss.
         clip_norm: Largest norm of the whole gradient; None: not clipped.
+        decoupled_decay: Weight decay of ``"adamw"`` and ``"lamb"``, which is no part of the loss.
+        ema_momentum: Share of the past in a running average of the weights, which the network has at the end of
+            training; None: no average.
+        augment: Random changes of every patch by name, as in ``pair_dataset``; None as in the paper.
     """
 
     name: str
@@ -48,17 +52,28 @@ class PretrainingRecipe:
     weight_decay: float = 0.001
     output_scale_mm: float = 1.0
     clip_norm: float | None = None
+    decoupled_decay: float = 0.0
+    ema_momentum: float | None = None
+    augment: str | None = None
 
-    def build_optimizer(self) -> keras.optimizers.Optimizer:
-        """The optimizer with its schedule."""
-        steps_per_epoch = self.pairs // self.batch_size
-        if self.halve_every_epochs is None:
-            schedule = _warmup_and_cosine(self.learning_rate, steps_per_epoch * self.epochs)
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in all."""
+        return self.epochs * self.pairs // self.batch_size
+
+    def build_optimizer(self, *, constant_rate: bool = False) -> keras.optimizers.Optimizer:
+        """The optimizer with its schedule, or with the initial rate throughout."""
+        if constant_rate:
+            schedule: Any = self.learning_rate
+        elif self.halve_every_epochs is None:
+            schedule = _warmup_and_cosine(self.learning_rate, self.steps)
         else:
             schedule = halved_every(
-                self.halve_every_epochs, initial_rate=self.learning_rate, steps_per_epoch=steps_per_epoch
+                self.halve_every_epochs,
+                initial_rate=self.learning_rate,
+                steps_per_epoch=max(1, self.pairs // self.batch_size),
             )
-        return _optimizer(self.optimizer, schedule, self.clip_norm)
+        return _optimizer(self, schedule)
 
     def as_dict(self) -> dict[str, Any]:
         """The recipe as JSON values, for model cards and logs."""
@@ -74,6 +89,7 @@ class Phase:
         learning_rate: Initial or, with warm-up, largest rate.
         with_atlas: Whether the atlas path takes part.
         atlas_rate_factor: The atlas branch learns so many times faster.
+        texture_rate_factor: The texture branch, which transferred weights begin, learns so many times faster.
         halve_at: Iterations at which the rate is halved; None: warm-up and cosine as in ``PretrainingRecipe``.
     """
 
@@ -81,6 +97,7 @@ class Phase:
     learning_rate: float
     with_atlas: bool
     atlas_rate_factor: float = 1.0
+    texture_rate_factor: float = 1.0
     halve_at: tuple[int, ...] | None = (3000, 5000, 6000)
 
 
@@ -95,7 +112,7 @@ class FinetuningRecipe:
         batch_size: Patches in a batch.
         optimizer: As in ``PretrainingRecipe``.
         weight_decay: Factor of the L2 term.
-        clip_norm: Largest norm of the whole gradient; None: not clipped.
+        clip_norm, decoupled_decay, ema_momentum, augment: As in ``PretrainingRecipe``.
     """
 
     name: str
@@ -105,29 +122,53 @@ class FinetuningRecipe:
     optimizer: str = "sgd"
     weight_decay: float = 0.0
     clip_norm: float | None = None
+    decoupled_decay: float = 0.0
+    ema_momentum: float | None = None
+    augment: str | None = None
 
-    def build_optimizer(self, phase: Phase) -> keras.optimizers.Optimizer:
-        """The optimizer of one phase; every phase starts a new one."""
-        if phase.halve_at is None:
+    def build_optimizer(self, phase: Phase, *, constant_rate: bool = False) -> keras.optimizers.Optimizer:
+        """The optimizer of one phase, with its schedule or the initial rate throughout; every phase starts anew."""
+        if constant_rate:
+            schedule: Any = phase.learning_rate
+        elif phase.halve_at is None:
             schedule = _warmup_and_cosine(phase.learning_rate, phase.iterations)
         else:
             schedule = halved_at(phase.halve_at, initial_rate=phase.learning_rate)
-        optimizer = _optimizer(self.optimizer, schedule, self.clip_norm)
-        if phase.with_atlas and phase.atlas_rate_factor != 1.0:
-            return BranchRates(optimizer, {"atlas_": phase.atlas_rate_factor})
-        return optimizer
+        optimizer = _optimizer(self, schedule)
+        factors = {"texture_": phase.texture_rate_factor}
+        if phase.with_atlas:
+            factors["atlas_"] = phase.atlas_rate_factor
+        factors = {prefix: factor for prefix, factor in factors.items() if factor != 1.0}
+        return BranchRates(optimizer, factors) if factors else optimizer
 
     def as_dict(self) -> dict[str, Any]:
         """The recipe as JSON values, for model cards and logs."""
         return asdict(self)
 
 
-def _optimizer(name: str, schedule: Any, clip_norm: float | None) -> keras.optimizers.Optimizer:
-    if name == "sgd":
-        return keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True, global_clipnorm=clip_norm)
-    if name == "adam":
-        return keras.optimizers.Adam(schedule, global_clipnorm=clip_norm)
-    raise UserError(f"optimizer must be 'sgd' or 'adam'. Received: optimizer={name!r}")
+_OPTIMIZERS = {
+    "sgd": keras.optimizers.SGD,
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+    "lamb": keras.optimizers.Lamb,
+}
+
+
+def _optimizer(recipe: PretrainingRecipe | FinetuningRecipe, schedule: Any) -> keras.optimizers.Optimizer:
+    if recipe.optimizer not in _OPTIMIZERS:
+        raise UserError(f"optimizer must be one of {', '.join(_OPTIMIZERS)}. Received: optimizer={recipe.optimizer!r}")
+    if recipe.decoupled_decay and recipe.optimizer not in ("adamw", "lamb"):
+        raise UserError(f"decoupled_decay belongs to 'adamw' and 'lamb'. Received: optimizer={recipe.optimizer!r}")
+    arguments: dict[str, Any] = {"global_clipnorm": recipe.clip_norm}
+    if recipe.optimizer == "sgd":
+        arguments |= {"momentum": 0.9, "nesterov": True}
+    if recipe.decoupled_decay:
+        arguments["weight_decay"] = recipe.decoupled_decay
+    elif recipe.optimizer == "adamw":
+        arguments["weight_decay"] = None  # Keras' own default is not 0
+    if recipe.ema_momentum is not None:
+        arguments |= {"use_ema": True, "ema_momentum": recipe.ema_momentum}
+    return _OPTIMIZERS[recipe.optimizer](schedule, **arguments)
 
 
 def _warmup_and_cosine(learning_rate: float, steps: int) -> Any:

@@ -1,0 +1,182 @@
+"""The arguments of commands that train: flags, a YAML file, fields of a recipe."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import yaml
+
+from cytokeras._commands._defaults import positive_int
+from cytokeras.errors import UserError, nearest_name_hint
+
+if TYPE_CHECKING:
+    from cytokeras.brain import Section
+
+R = TypeVar("R")
+
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+def add_run_arguments(command: argparse.ArgumentParser, recipe: str) -> None:
+    """Add what every training takes."""
+    command.add_argument("--out", type=Path, help="folder of the run; a run that was stopped goes on there")
+    command.add_argument(
+        "--config", type=Path, metavar="YAML", help="file of settings named as these flags; flags come before it"
+    )
+    command.add_argument("--recipe", default=recipe, help="name of a recipe, see cytokeras recipes (%(default)s)")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="another value for a field of the recipe"
+    )
+    command.add_argument("--seed", type=int, default=0, help="of initial weights and samples (%(default)s)")
+    command.add_argument(
+        "--interval", type=positive_int, default=100, help="steps between two checkpoints (%(default)s)"
+    )
+    command.add_argument("--precision", choices=PRECISIONS, default="float32", help="(%(default)s)")
+    command.add_argument("--widths", type=int, nargs=6, metavar="N", help="channels of blocks 1 to 6; default: paper's")
+    command.add_argument("--patch-size", type=positive_int, metavar="PX", help="default: the paper's 2 or 4 mm")
+    command.add_argument("--find-rate", action="store_true", help="only search a learning rate and print it")
+    command.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def parse_config(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> argparse.Namespace:
+    """Fill flags that were not given from the YAML file, and check that ``--out`` is known.
+
+    Raises:
+        UserError: The file cannot be read, or names something that is no flag or has a wrong value.
+    """
+    if arguments.config is not None:
+        for name, value in _read_yaml(arguments.config).items():
+            _take(parser, arguments, name, value)
+    if arguments.out is None and not arguments.find_rate:
+        raise UserError("--out: give a folder for the run.")
+    return arguments
+
+
+def with_fields(recipe: R, changes: list[str] | dict[str, Any]) -> R:
+    """Return a recipe with some fields changed.
+
+    Args:
+        recipe: A dataclass; ``phases.0.iterations`` reaches into the first of several phases.
+        changes: Texts ``field=value`` with values as in YAML, or a mapping.
+
+    Raises:
+        UserError: A field does not exist, or the value is of another kind than the one it replaces.
+    """
+    pairs = changes.items() if isinstance(changes, dict) else [_split(change) for change in changes]
+    for field, value in pairs:
+        recipe = _changed(recipe, field.split("."), value, field)
+    return recipe
+
+
+def pixel_size_of(sections: Sequence[Section]) -> float:
+    """The pixel size of all sections in µm.
+
+    Raises:
+        UserError: They differ by more than 1 %.
+    """
+    sizes = sorted({section.pixel_size_um for section in sections})
+    if sizes[-1] > 1.01 * sizes[0]:
+        raise UserError(
+            f"The sections have pixels of {sizes[0]:g} to {sizes[-1]:g} µm; a network is trained with one size."
+        )
+    return sizes[0]
+
+
+def input_shape(model: Any, pixel_size_um: float, patch_size: int | None) -> tuple[int, int, int]:
+    """Patches of the size that was asked for, or as wide as the paper's."""
+    given: tuple[int, int, int] = model.input_shape_for(pixel_size_um)
+    return given if patch_size is None else (patch_size, patch_size, 1)
+
+
+def _split(change: str) -> tuple[str, Any]:
+    field, equals, text = change.partition("=")
+    if not equals:
+        raise UserError(f"--set {change}: write FIELD=VALUE, as learning_rate=0.01.")
+    return field, yaml.safe_load(text)
+
+
+def _changed(recipe: Any, path: list[str], value: Any, field: str) -> Any:
+    name, *rest = path
+    if isinstance(recipe, tuple):
+        if not name.isdigit() or int(name) >= len(recipe):
+            raise UserError(f"--set {field}: there are parts 0 to {len(recipe) - 1}. Received: {name!r}")
+        parts = list(recipe)
+        parts[int(name)] = _changed(parts[int(name)], rest, value, field)
+        return tuple(parts)
+    names = [each.name for each in dataclasses.fields(recipe)]
+    if name not in names:
+        hint = nearest_name_hint(name, names)
+        raise UserError(f"--set {field}: recipes have no field {name!r}.{hint} There are: {', '.join(names)}.")
+    old = getattr(recipe, name)
+    if rest:
+        return dataclasses.replace(recipe, **{name: _changed(old, rest, value, field)})
+    if isinstance(value, list):
+        value = tuple(value)
+    return dataclasses.replace(recipe, **{name: _of_kind(old, value, field)})
+
+
+def _of_kind(old: Any, value: Any, field: str) -> Any:
+    """``value`` as a number of the old one's kind; YAML reads 1e-3 as a text."""
+    if isinstance(value, str) and not isinstance(old, str):
+        try:
+            value = float(value)
+        except ValueError:
+            if old is not None:
+                raise UserError(f"--set {field}: a number is needed. Received: {value!r}") from None
+    if isinstance(old, bool) or old is None or value is None:
+        return value
+    if isinstance(old, int) and isinstance(value, float) and value != int(value):
+        raise UserError(f"--set {field}: a whole number is needed. Received: {value}")
+    if isinstance(old, int | float) and not isinstance(value, int | float):
+        raise UserError(f"--set {field}: a number is needed. Received: {value!r}")
+    if isinstance(old, str) and not isinstance(value, str):
+        raise UserError(f"--set {field}: a name is needed. Received: {value!r}")
+    return type(old)(value)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"--config {path}: cannot be read ({error}).") from error
+    if not isinstance(found, dict):
+        raise UserError(f"--config {path}: holds no settings; write lines as 'recipe: paper'.")
+    return found
+
+
+def _take(parser: argparse.ArgumentParser, arguments: argparse.Namespace, name: Any, value: Any) -> None:
+    """Set one flag from a file, unless it was given on the command line."""
+    key = str(name).replace("-", "_")
+    actions = {action.dest: action for action in parser._actions if action.option_strings}
+    if key not in actions or key in ("help", "config"):
+        hint = nearest_name_hint(key, actions)
+        raise UserError(f"--config {arguments.config}, {name}: no such setting.{hint}")
+    action = actions[key]
+    if getattr(arguments, key) != action.default:
+        return
+    if key == "set":
+        if not isinstance(value, dict):
+            raise UserError(f"--config {arguments.config}, set: write a mapping of fields to values.")
+        arguments.set = [
+            f"{field}={yaml.safe_dump(each).removesuffix(chr(10)).removesuffix('...').strip()}"
+            for field, each in value.items()
+        ]
+        return
+    setattr(arguments, key, _checked(action, value, f"--config {arguments.config}, {name}"))
+
+
+def _checked(action: argparse.Action, value: Any, where: str) -> Any:
+    try:
+        if isinstance(value, list):
+            return [action.type(str(each)) if callable(action.type) else each for each in value]
+        if callable(action.type) and value is not None:
+            value = action.type(str(value))
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error
+    if action.choices is not None and value not in action.choices:
+        raise UserError(f"{where}: must be one of {', '.join(map(str, action.choices))}. Received: {value!r}")
+    return value
