@@ -65,6 +65,7 @@ def probe(folder: Path) -> dict[str, np.ndarray]:
         metric.update_state(true, predicted)
         found[metric.name] = metric.result()
     found |= branch_changes()
+    found |= auxiliary_numbers(patches)
     found |= {f"golden {preset.name}": check_golden_pair(preset.name)[0] for preset in list_presets()}
     return {name: keras.ops.convert_to_numpy(value) for name, value in found.items()}
 
@@ -94,6 +95,33 @@ def branch_changes() -> dict[str, np.ndarray]:
     inputs = np.random.default_rng(0).random((8, 4)).astype(np.float32)
     model.fit(inputs, np.full((8, 3), 1e4, np.float32), batch_size=4, epochs=2, shuffle=False, verbose=0)
     return {f"{name}_change": model.get_layer(name).get_weights()[0] - 1.0 for name in ("a_head", "b_head")}
+
+
+def auxiliary_numbers(patches: np.ndarray) -> dict[str, np.ndarray]:
+    """Outputs and losses of the auxiliary tasks, and the slopes of the contrast as one step of training sees them."""
+    import keras
+
+    from cytokeras.losses import ScaledAbsoluteError, SpatialContrastiveLoss
+    from cytokeras.models import SiameseDistanceNet
+
+    rng = np.random.default_rng(3)
+    tasks = ("curvature", "obliqueness", "contrast")
+    net = SiameseDistanceNet((137, 137, 1), pixel_size_um=16.0, widths=(4,) * 6, auxiliary=tasks)
+    net.set_weights([0.1 + 0.2 * rng.standard_normal(w.shape) ** 2 for w in net.weights])
+    outputs = net({"patch_a": patches[0], "patch_b": patches[1]}, training=False)
+    found = {name: outputs[name] for name in ("curvature_a", "obliqueness_b", "contrast")}
+    found["scaled_error"] = ScaledAbsoluteError(0.2)(np.array([[0.1], [-0.2]]), outputs["curvature_a"])
+
+    inputs, targets = rng.normal(size=(4, 6)).astype(np.float32), rng.normal(size=(4, 7)).astype(np.float32) * 20
+    x = keras.Input((6,))
+    dense = keras.layers.Dense(6, use_bias=False)
+    model = keras.Model(x, keras.layers.Reshape((2, 3))(dense(x)))
+    kernel = rng.normal(size=(6, 6)).astype(np.float32)
+    dense.set_weights([kernel])
+    model.compile(keras.optimizers.SGD(1.0), loss=SpatialContrastiveLoss())
+    found["contrastive_loss"] = model.train_on_batch(inputs, targets)
+    found["contrastive_slopes"] = kernel - dense.get_weights()[0]
+    return found
 
 
 def is_installed(backend: str) -> bool:
@@ -152,6 +180,7 @@ def test_outputs_are_worth_comparing(results) -> None:
     numbers = next(iter(results.values()))
     assert np.ptp(numbers["probabilities_training"]) > 0.1
     assert numbers["distance"].min() > 0
+    assert np.abs(numbers["contrastive_slopes"]).max() > 0.1
 
 
 if __name__ == "__main__":

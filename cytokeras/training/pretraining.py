@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from cytokeras._auxiliary_tasks import require_tasks
 from cytokeras.losses import siamese_losses
 from cytokeras.metrics import MeanDistanceError
 from cytokeras.pipelines import pair_dataset
@@ -79,8 +80,10 @@ def pretrain(
         The history of ``fit``.
 
     Raises:
-        UserError: The brain does not fit the network, or the loss is no longer finite.
+        UserError: The brain does not fit the network, the network lacks a task of the recipe, or the loss is no
+            longer finite.
     """
+    require_tasks(recipe.auxiliary, net.auxiliary)
     locations = sample_cortex(brain, recipe.patches, seed=seed, split="train")
     pairs = sample_pairs(brain, locations, recipe.pairs, seed=seed)
     dataset = pair_dataset(
@@ -91,11 +94,17 @@ def pretrain(
         pixel_size_um=net.pixel_size_um,
         seed=seed,
         cache=True,
+        auxiliary=recipe.auxiliary,
         progress=verbose != 0,
     )
     net.compile(
         recipe.build_optimizer(),
-        **siamese_losses(recipe.alpha, recipe.output_scale_mm, distance_weight=recipe.distance_weight),
+        **siamese_losses(
+            recipe.alpha,
+            recipe.output_scale_mm,
+            distance_weight=recipe.distance_weight,
+            auxiliary=recipe.auxiliary,
+        ),
         metrics={"distance": MeanDistanceError(name="err_dist_mm")},
     )
     callbacks = (StopOnNonFinite(), *callbacks)

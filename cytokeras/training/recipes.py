@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import keras
@@ -32,6 +33,8 @@ class PretrainingRecipe:
         weight_decay: Factor lambda of the L2 term (eq. 3).
         output_scale_mm: Millimetres of one unit of the network's outputs and of the loss.
         clip_norm: Largest norm of the whole gradient; None: not clipped.
+        auxiliary: Further tasks with the weights of their losses, see ``siamese_losses``; the network has to be
+            built with them (``auxiliary=recipe.auxiliary``).
     """
 
     name: str
@@ -48,6 +51,7 @@ class PretrainingRecipe:
     weight_decay: float = 0.001
     output_scale_mm: float = 1.0
     clip_norm: float | None = None
+    auxiliary: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def build_optimizer(self) -> keras.optimizers.Optimizer:
         """The optimizer with its schedule."""
