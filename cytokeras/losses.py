@@ -146,8 +146,8 @@ class SpatialContrastiveLoss(keras.losses.Loss):
 
     Example:
         >>> places = np.array([[5.0, 0, 0, 0, 3, 4, 0], [5.0, 90, 0, 0, 93, 4, 0]])
-        >>> round(float(SpatialContrastiveLoss()(places, np.ones((2, 2, 32)))), 4) == round(np.log(3), 4)
-        True
+        >>> round(float(SpatialContrastiveLoss()(places, np.ones((2, 2, 32)))), 4)  # equal features: log(3)
+        1.0986
 
     Reference:
         Van den Oord, Li, Vinyals. Representation Learning with Contrastive Predictive Coding. 2018.
