@@ -2,8 +2,8 @@
 
     python benchmarks/kill_points.py [--points 20]
 
-A small synthetic brain is drawn, and one undisturbed run made. Then every run is killed (SIGKILL) at another time, started
-again until it is complete, and its weights are compared with those of the undisturbed one.
+A small synthetic brain is drawn, and one undisturbed run made. Then every run is killed (SIGKILL) at another time,
+started again until it is complete, and its weights are compared with those of the undisturbed one.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cytokeras.losses import CoordinateLoss as CoordinateLoss
     from cytokeras.losses import DistanceLoss as DistanceLoss
     from cytokeras.losses import MaskedCategoricalCrossentropy as MaskedCategoricalCrossentropy
+    from cytokeras.losses import SpatialContrastiveLoss as SpatialContrastiveLoss
     from cytokeras.losses import siamese_losses as siamese_losses
     from cytokeras.metrics import Dice as Dice
     from cytokeras.metrics import MeanDistanceError as MeanDistanceError
@@ -45,7 +46,13 @@ _HOME = {
     "brain": ("Atlas", "Brain", "LabelScheme", "Section", "SectionImage"),
     "hub": ("list_presets",),
     "inference": ("embed_cortex", "segment_brain", "segment_section"),
-    "losses": ("CoordinateLoss", "DistanceLoss", "MaskedCategoricalCrossentropy", "siamese_losses"),
+    "losses": (
+        "CoordinateLoss",
+        "DistanceLoss",
+        "MaskedCategoricalCrossentropy",
+        "SpatialContrastiveLoss",
+        "siamese_losses",
+    ),
     "metrics": ("Dice", "MeanDistanceError", "PixelDistanceError"),
     "models": ("AtlasUNet", "SiameseDistanceNet", "transfer_weights"),
     "phantom": ("PhantomBrain",),

@@ -186,4 +186,4 @@ def _write_results(
 
 
 def _facts_of(recipe: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in recipe.items() if value is not None)
+    return ", ".join(f"{name} {value}" for name, value in recipe.items() if value not in (None, {}))

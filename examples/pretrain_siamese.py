@@ -39,6 +39,7 @@ def main() -> None:
         pixel_size_um=pixel_size_um,
         weight_decay=recipe.weight_decay,
         output_scale_mm=recipe.output_scale_mm,
+        auxiliary=tuple(recipe.auxiliary),
     )
     pretrain(net, brain, recipe, run=arguments.out, validate=True, seed=arguments.seed)
     print(distance_scores(net, brain))

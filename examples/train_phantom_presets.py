@@ -60,6 +60,7 @@ def train_siamese(folder: Path, recipe_name: str, first_stage: Path | None = Non
             widths=WIDTHS,
             weight_decay=recipe.weight_decay,
             output_scale_mm=recipe.output_scale_mm,
+            auxiliary=recipe.auxiliary,
         )
     else:
         net = ck.SiameseDistanceNet.from_pretrained(first_stage)

@@ -20,14 +20,17 @@ def probe(folder: Path) -> dict[str, np.ndarray]:
     import keras
 
     from cytokeras.hub import check_golden_pair, list_presets
-    from cytokeras.losses import CoordinateLoss, DistanceLoss, MaskedCategoricalCrossentropy
+    from cytokeras.losses import CoordinateLoss, DistanceLoss, MaskedCategoricalCrossentropy, ScaledAbsoluteError
     from cytokeras.metrics import Dice, MeanDistanceError, PixelDistanceError
     from cytokeras.models import AtlasUNet, SiameseDistanceNet
 
     widths = (4, 4, 6, 6, 8, 8)
     # An odd size along the way, so that ceil pooling is compared as well.
     arguments = {"pixel_size_um": 16.0, "widths": widths}
-    net = stored(SiameseDistanceNet, folder, input_shape=(137, 137, 1), output_scale_mm=10.0, **arguments)
+    tasks = ("curvature", "obliqueness", "contrast")
+    net = stored(
+        SiameseDistanceNet, folder, input_shape=(137, 137, 1), output_scale_mm=10.0, auxiliary=tasks, **arguments
+    )
     unet = stored(
         AtlasUNet,
         folder,
@@ -55,6 +58,7 @@ def probe(folder: Path) -> dict[str, np.ndarray]:
     found["moving_mean"] = unet.get_layer("atlas_block6_conv2_norm").moving_mean
     found["distance_loss"] = DistanceLoss(50.0)(distance, found["distance"])
     found["coordinate_loss"] = CoordinateLoss(50.0)(coordinates, found["coordinates_a"])
+    found["scaled_error"] = ScaledAbsoluteError(0.2)(np.array([[0.1], [-0.2]]), found["curvature_a"])
     found["crossentropy"] = MaskedCategoricalCrossentropy()(labels, training)
     found["l2"] = sum(unet.losses)
     for metric, true, predicted in (
@@ -65,6 +69,7 @@ def probe(folder: Path) -> dict[str, np.ndarray]:
         metric.update_state(true, predicted)
         found[metric.name] = metric.result()
     found |= branch_changes()
+    found |= contrast_of_one_step()
     found |= {f"golden {preset.name}": check_golden_pair(preset.name)[0] for preset in list_presets()}
     return {name: keras.ops.convert_to_numpy(value) for name, value in found.items()}
 
@@ -94,6 +99,24 @@ def branch_changes() -> dict[str, np.ndarray]:
     inputs = np.random.default_rng(0).random((8, 4)).astype(np.float32)
     model.fit(inputs, np.full((8, 3), 1e4, np.float32), batch_size=4, epochs=2, shuffle=False, verbose=0)
     return {f"{name}_change": model.get_layer(name).get_weights()[0] - 1.0 for name in ("a_head", "b_head")}
+
+
+def contrast_of_one_step() -> dict[str, np.ndarray]:
+    """The spatial contrastive loss, and its slopes as a step of training sees them."""
+    import keras
+
+    from cytokeras.losses import SpatialContrastiveLoss
+
+    rng = np.random.default_rng(3)
+    inputs, targets = rng.normal(size=(4, 6)).astype(np.float32), rng.normal(size=(4, 7)).astype(np.float32) * 20
+    x = keras.Input((6,))
+    dense = keras.layers.Dense(6, use_bias=False)
+    model = keras.Model(x, keras.layers.Reshape((2, 3))(dense(x)))
+    kernel = rng.normal(size=(6, 6)).astype(np.float32)
+    dense.set_weights([kernel])
+    model.compile(keras.optimizers.SGD(1.0), loss=SpatialContrastiveLoss())
+    loss = model.train_on_batch(inputs, targets)
+    return {"contrastive_loss": loss, "contrastive_slopes": kernel - dense.get_weights()[0]}
 
 
 def is_installed(backend: str) -> bool:
@@ -152,6 +175,7 @@ def test_outputs_are_worth_comparing(results) -> None:
     numbers = next(iter(results.values()))
     assert np.ptp(numbers["probabilities_training"]) > 0.1
     assert numbers["distance"].min() > 0
+    assert np.abs(numbers["contrastive_slopes"]).max() > 0.1
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from cytokeras.cli import main
 from cytokeras.errors import UserError
 from cytokeras.hub import export_preset
 from cytokeras.hub.golden import GoldenPair
+from cytokeras.hub.preset_files import PresetFolder
 
 keras = pytest.importorskip("keras")
 
@@ -92,6 +93,31 @@ def test_bioimageio_package_passes_the_library_of_bioimageio(
     (image, *_) = (tensor for tensor in description.inputs if tensor.id != "atlas")
     assert [axis.scale for axis in image.axes if axis.type == "space"] == [16.0, 16.0]
     assert [str(name) for name in description.outputs[0].axes[-1].channel_names][-1] == "hOc1"
+
+
+@pytest.mark.parametrize(
+    ("output", "shape", "text", "unit", "axes"),
+    [
+        ("distance", (1,), "Distance along", "mm", ["batch"]),
+        ("coordinates_b", (1, 3), "Place on", "mm", ["batch", "channel"]),
+        ("curvature_a", (1,), "in 1/mm", "arbitrary unit", ["batch"]),
+        ("contrast", (1, 2, 32), "Features of both", "arbitrary unit", ["batch", "patch", "channel"]),
+    ],
+)
+def test_bioimageio_describes_every_output_of_a_siamese_network(
+    folders: dict[str, Path], tmp_path: Path, output: str, shape: tuple[int, ...], text: str, unit: str, axes: list[str]
+) -> None:
+    for name in ("bioimageio.spec", "onnx"):
+        pytest.importorskip(name)
+    from cytokeras.hub._bioimageio import _Describer
+
+    preset = PresetFolder(folders["siamese"], "siamese")
+    np.save(tmp_path / f"{output}.npy", np.zeros(shape, np.float32))
+    describer = _Describer(tmp_path, preset.read_config(), preset.read_metadata(), "siamese")
+    described = describer.output(output, np.zeros(shape, np.float32))
+    assert text in described.description
+    assert described.data.unit == unit
+    assert [axis.id for axis in described.axes] == axes
 
 
 # === Errors ===

@@ -6,9 +6,11 @@ import nibabel
 import numpy as np
 import pytest
 import trimesh
+from scipy import special
 
 from cytokeras.errors import UserError
 from cytokeras.surfaces import Hemisphere, Mesh
+from cytokeras.surfaces._curvature import mean_curvature
 
 BALL = trimesh.creation.icosphere(4)
 UNIT = Mesh(BALL.vertices, BALL.faces)
@@ -51,6 +53,37 @@ def test_mean_curvature_of_a_cylinder_and_its_rim():
     curvature = Hemisphere("left", outer, inner, tube).mean_curvature.reshape(48, 9)
     np.testing.assert_allclose(curvature[:, 1:-1], 0.25, rtol=5e-3)  # (1/r + 0) / 2
     assert np.isnan(curvature[:, [0, -1]]).all()
+
+
+def noisy_ball(radius: float, noise_mm: float, seed: int = 0) -> Hemisphere:
+    """A sphere whose vertices are moved to and fro along the normal, as those of a surface found in an image are."""
+    shift = np.random.default_rng(seed).normal(0, noise_mm, (len(UNIT.vertices), 1))
+    return Hemisphere("left", *(UNIT.with_vertices(UNIT.vertices * (radius + each + shift)) for each in (1, -1, 1)))
+
+
+def test_mean_curvature_is_robust_to_noise_of_the_vertices():
+    # Vertices of this ball are 0.7 mm apart, as those of an individual's cortex; 0.02 mm of noise.
+    noisy = noisy_ball(10.0, 0.02)
+    raw = mean_curvature(noisy.mid, 0.0)
+    assert np.std(raw) > 0.05  # half of the curvature itself
+    assert np.std(noisy.mean_curvature) < 0.2 * np.std(raw)
+    assert np.mean(noisy.mean_curvature) == pytest.approx(0.1, rel=0.02)
+    assert np.abs(noisy.mean_curvature - 0.1).max() < 0.05
+
+
+@pytest.mark.parametrize("degree", [2, 4, 6])
+def test_mean_curvature_of_waves_on_a_sphere_is_that_of_theory_under_a_gaussian_of_2_mm(degree):
+    # r (1 + e Y) has to first order the mean curvature 1/r + e Y (l - 1)(l + 2) / (2 r), of which diffusion over the
+    # time t leaves exp(-t l (l + 1) / r²); a Gaussian of that width has the variance 2 t.
+    radius, height = 6.0, 1e-3
+    wave = special.eval_legendre(degree, UNIT.vertices[:, 2])
+    waved = (radius * (1 + height * wave))[:, None] * UNIT.vertices
+    hemisphere = Hemisphere("left", *(UNIT.with_vertices(waved * each) for each in (1.01, 0.99, 1.0)))
+    excess = hemisphere.mean_curvature - 1 / radius
+    amplitude = (excess @ wave) / (wave @ wave)
+    time = (2.0 / np.sqrt(8 * np.log(2))) ** 2 / 2
+    expected = height * (degree - 1) * (degree + 2) / (2 * radius) * np.exp(-time * degree * (degree + 1) / radius**2)
+    assert amplitude == pytest.approx(expected, rel=0.03)
 
 
 def test_common_frame_mirrors_the_right_hemisphere():

@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "cytokeras"
 
-SHARED = {"errors", "_files", "_progress", "_version", "_scores"}
+SHARED = {"errors", "_auxiliary_tasks", "_files", "_progress", "_version", "_scores"}
 ALLOWED = {
     "surfaces": SHARED,
     "brain": SHARED | {"surfaces"},

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from cytokeras.errors import UserError
-from cytokeras.losses import CoordinateLoss, DistanceLoss, MaskedCategoricalCrossentropy, siamese_losses
+from cytokeras.losses import (
+    CoordinateLoss,
+    DistanceLoss,
+    MaskedCategoricalCrossentropy,
+    ScaledAbsoluteError,
+    SpatialContrastiveLoss,
+    siamese_losses,
+)
+
+RNG = np.random.default_rng(0)
 
 
 def value(loss: keras.Loss, true, predicted) -> float:
@@ -15,22 +24,24 @@ def value(loss: keras.Loss, true, predicted) -> float:
 
 
 def gradient(loss: keras.Loss, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Slopes of the mean loss, in double precision."""
     tf = pytest.importorskip("tensorflow")
     if keras.backend.backend() != "tensorflow":
         pytest.skip("gradients are taken with the TensorFlow backend")
-    tensor = tf.constant(predicted, tf.float32)
+    tensor = tf.constant(predicted, tf.float64)
     with tf.GradientTape() as tape:
         tape.watch(tensor)
-        result = loss(true, tensor)
+        result = tf.reduce_mean(loss.call(tf.constant(true), tensor))
     return tape.gradient(result, tensor).numpy()
 
 
-def finite_differences(loss: keras.Loss, true: np.ndarray, predicted: np.ndarray, step: float) -> np.ndarray:
+def finite_differences(loss: keras.Loss, true: np.ndarray, predicted: np.ndarray, step: float = 1e-6) -> np.ndarray:
     slopes = np.zeros_like(predicted)
     for index in np.ndindex(predicted.shape):
         shift = np.zeros_like(predicted)
         shift[index] = step
-        slopes[index] = (value(loss, true, predicted + shift) - value(loss, true, predicted - shift)) / (2 * step)
+        higher, lower = (np.mean(loss.call(true, predicted + sign * shift)) for sign in (1, -1))
+        slopes[index] = (higher - lower) / (2 * step)
     return slopes
 
 
@@ -102,21 +113,28 @@ def test_crossentropy_takes_sample_weights_by_pixel() -> None:
     [
         (DistanceLoss(scale_mm=3.0), np.array([1.0, 5.0]), np.array([2.0, 3.0])),
         (CoordinateLoss(scale_mm=3.0), np.zeros((2, 3)), np.array([[1.0, -2.0, 3.0], [-1.0, 0.5, 4.0]])),
+        (ScaledAbsoluteError(scale=0.2), np.array([0.1, -0.3]), np.array([0.15, 0.05])),
+        (
+            SpatialContrastiveLoss(target_temperature_mm=30.0, temperature=0.5),
+            RNG.normal(size=(3, 7)) * 30,
+            RNG.normal(size=(3, 2, 4)),
+        ),
         (
             MaskedCategoricalCrossentropy(),
             np.array([[[0, 255], [2, 1]]]),
-            np.random.default_rng(0).dirichlet(np.ones(3) * 5, (1, 2, 2)),
+            RNG.dirichlet(np.ones(3) * 5, (1, 2, 2)),
         ),
     ],
-    ids=["distance", "coordinates", "crossentropy"],
+    ids=["distance", "coordinates", "scaled", "contrast", "crossentropy"],
 )
 def test_gradients_are_those_of_finite_differences(loss, true, predicted) -> None:
-    expected = finite_differences(loss, true, predicted, 1e-2 if predicted.ndim < 4 else 1e-3)
-    np.testing.assert_allclose(gradient(loss, true, predicted), expected, rtol=2e-2, atol=1e-3)
+    expected = finite_differences(loss, true, predicted)
+    assert np.abs(expected).max() > 1e-2
+    np.testing.assert_allclose(gradient(loss, true, predicted), expected, rtol=1e-6, atol=1e-8)
 
 
 def test_pixels_without_annotation_have_no_gradient() -> None:
-    probabilities = np.full((1, 1, 2, 2), 0.5, np.float32)
+    probabilities = np.full((1, 1, 2, 2), 0.5)
     slopes = gradient(MaskedCategoricalCrossentropy(), np.array([[[255, 0]]]), probabilities)
     np.testing.assert_array_equal(slopes[0, 0, 0], [0.0, 0.0])
 
@@ -130,14 +148,51 @@ def test_siamese_losses_share_their_scale() -> None:
     assert {loss.scale_mm for loss in siamese_losses(scale_mm=50.0)["loss"].values()} == {50.0}
 
 
-@pytest.mark.parametrize("arguments", [{"alpha": -1.0}, {"alpha": 0.0, "distance_weight": 0.0}, {"scale_mm": 0.0}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"alpha": -1.0},
+        {"alpha": 0.0, "distance_weight": 0.0},
+        {"alpha": 0.0, "distance_weight": 0.0, "auxiliary": {"contrast": 0.0}},
+        {"scale_mm": 0.0},
+        {"auxiliary": {"curvature": -1.0}},
+        {"auxiliary": ("curvature", "curvature")},
+    ],
+)
 def test_siamese_losses_refuse_weights_that_train_nothing(arguments: dict) -> None:
     with pytest.raises(UserError):
         siamese_losses(**arguments)
 
 
+def test_scaled_absolute_error_is_divided_by_its_scale_and_does_not_broadcast() -> None:
+    assert value(ScaledAbsoluteError(0.2), [[0.1], [0.3]], [0.2, 0.3]) == pytest.approx(0.25)
+
+
+def test_auxiliary_losses_have_the_weights_given() -> None:
+    compiled = siamese_losses(alpha=0.0, distance_weight=0.0, auxiliary={"contrast": 0.5, "curvature": 2.0})
+    weights = {"contrast": 0.5, "curvature_a": 2.0, "curvature_b": 2.0}
+    assert {name: weight for name, weight in compiled["loss_weights"].items() if weight} == weights
+    assert set(compiled["loss"]) == set(compiled["loss_weights"])
+
+
+def test_auxiliary_losses_weigh_one_where_only_named() -> None:
+    assert siamese_losses(auxiliary=["obliqueness"])["loss_weights"]["obliqueness_b"] == 1.0
+
+
+def test_unknown_task_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"no task 'curvatur'\. Did you mean 'curvature'"):
+        siamese_losses(auxiliary=("curvatur",))
+
+
 @pytest.mark.parametrize(
-    "loss", [DistanceLoss(7.0), CoordinateLoss(7.0), MaskedCategoricalCrossentropy(ignore_class=99)]
+    "loss",
+    [
+        DistanceLoss(7.0),
+        CoordinateLoss(7.0),
+        MaskedCategoricalCrossentropy(ignore_class=99),
+        ScaledAbsoluteError(0.3),
+        SpatialContrastiveLoss(5.0, 0.2),
+    ],
 )
 def test_losses_survive_serialization(loss: keras.Loss) -> None:
     other = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))

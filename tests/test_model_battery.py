@@ -14,7 +14,12 @@ from cytokeras.losses import MaskedCategoricalCrossentropy, siamese_losses
 from cytokeras.metrics import Dice
 from cytokeras.models import AtlasUNet
 
-MODELS = {"unet": tiny_unet, "unet_texture": lambda: tiny_unet(atlas_channels=0), "siamese": tiny_net}
+MODELS = {
+    "unet": tiny_unet,
+    "unet_texture": lambda: tiny_unet(atlas_channels=0),
+    "siamese": tiny_net,
+    "siamese_auxiliary": lambda: tiny_net(auxiliary=("curvature", "obliqueness", "contrast")),
+}
 
 
 def inputs_of(model: keras.Model) -> dict[str, np.ndarray]:

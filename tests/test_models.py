@@ -144,8 +144,8 @@ def test_coordinates_are_a_scaled_linear_map_of_the_features() -> None:
 
 
 def test_l2_term_is_lambda_times_the_squares_of_all_but_the_dense_layers() -> None:
-    net = randomize(tiny_net(weight_decay=0.01))
-    heads = ("features", "coordinate_head")
+    net = randomize(tiny_net(weight_decay=0.01, auxiliary=("curvature", "obliqueness", "contrast")))
+    heads = ("features", "coordinate_head", "curvature_head", "obliqueness_head")
     squares = sum(
         float((weight.numpy() ** 2).sum())
         for weight in net.trainable_variables

@@ -92,6 +92,7 @@ def _network(
         pixel_size_um=pixel_um,
         weight_decay=recipe.weight_decay,
         output_scale_mm=recipe.output_scale_mm,
+        auxiliary=tuple(recipe.auxiliary),
         **given,
     )
     return net, recipe

@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 from bioimageio.spec.model import v0_5 as spec
 
+from cytokeras._auxiliary_tasks import CONTRAST, PLACE_TASKS
 from cytokeras.hub.exports import ONNX_OPSET, write_onnx
 from cytokeras.hub.golden import GoldenPair
 from cytokeras.hub.preset_files import CARD_FILE, GOLDEN_FILE, PresetConfig, PresetFolder, PresetMetadata
@@ -121,12 +122,18 @@ class _Describer:
             offset = self.config.output_grid.get("offset_px")
             text = f"Probabilities of the classes; cell (0, 0) is centred on input pixel ({offset}, {offset})"
         else:
-            axes += [self.channels(["x", "y", "z"])] if array.ndim == 2 else []
-            data = spec.IntervalOrRatioDataDescr(type="float32", unit="mm")
-            text = "Distance along the cortex" if name == "distance" else "Place on the inflated surface"
+            axes += self.vector(array)
+            text, unit = _meaning(name)
+            data = spec.IntervalOrRatioDataDescr(type="float32", unit=unit)
         return spec.OutputTensorDescr(
             id=spec.TensorId(name), description=text, axes=axes, data=data, test_tensor=self.file(f"{name}.npy")
         )
+
+    def vector(self, array: np.ndarray) -> list[Any]:
+        if array.ndim == 3:
+            features = [f"feature_{number}" for number in range(array.shape[2])]
+            return [spec.IndexOutputAxis(id=spec.AxisId("patch"), size=array.shape[1]), self.channels(features)]
+        return [self.channels(["x", "y", "z"])] if array.ndim == 2 else []
 
     def plane(self, array: np.ndarray, kind: type, pixel_um: float) -> list[Any]:
         return [
@@ -139,3 +146,13 @@ class _Describer:
 
     def file(self, name: str) -> spec.FileDescr:
         return spec.FileDescr(source=self.folder / name)
+
+
+def _meaning(output: str) -> tuple[str, str]:
+    """What an output of a siamese network is, and its unit (bioimage.io knows neither 1/mm nor degrees)."""
+    task = re.sub("_[ab]$", "", output)
+    if task in PLACE_TASKS:
+        return PLACE_TASKS[task].text, "arbitrary unit"
+    if output == CONTRAST:
+        return "Features of both patches", "arbitrary unit"
+    return ("Distance along the cortex" if output == "distance" else "Place on the inflated surface"), "mm"

@@ -23,7 +23,8 @@ from cytokeras.hub.preset_files import (
 
 _MODEL_CLASSES = ("AtlasUNet", "SiameseDistanceNet")
 
-_CLASS_ARGUMENTS = ("num_classes", "class_names")
+_HEAD_ARGUMENTS = ("num_classes", "class_names", "auxiliary")
+"""Overrides that may replace, add or remove output heads and leave all other layers their weights."""
 
 # Overrides that leave every weight its shape although the trained filters then see another scale or grid.
 _SCALE_ARGUMENTS = ("pixel_size_um", "first_stride", "first_pool")
@@ -108,11 +109,13 @@ def _build_with_weights(
         raise UserError(f"{preset.label}/{METADATA_FILE}, field variables: {difference}; the preset is damaged.")
     new_layers: list[str] = []
     if changed:
-        if "num_classes" in changed:
-            _, other_classes = without_values({name: changed[name] for name in _CLASS_ARGUMENTS if name in changed})
-            new_layers = _changed_layers(variables, other_classes)
+        heads = {name: changed[name] for name in _HEAD_ARGUMENTS if name in changed}
+        removed: list[str] = []
+        if heads:
+            _, other_heads = without_values(heads)
+            new_layers, removed = _changed_layers(variables, other_heads)
         model, wanted = without_values(changed)
-        _check_shapes(variables, wanted, new_layers, changed, preset.label)
+        _check_shapes(variables, wanted, [*new_layers, *removed], changed, preset.label)
     kept = {variable.path for variable in variables if variable.layer not in new_layers}
     give_values(model, {path: array for path, array in preset.read_weights(metadata).items() if path in kept})
     return model, new_layers
@@ -164,10 +167,9 @@ def _warnings(config: PresetConfig, changed: Mapping[str, Any], new_layers: Sequ
     """Say it where overrides give new weights, or keep the shapes of weights but not what they mean."""
     found = []
     if new_layers:
-        found.append(
-            f"num_classes={changed['num_classes']} replaces {config.arguments['num_classes']}: "
-            f"{' and '.join(new_layers)} are newly initialised, all else is loaded."
-        )
+        names = [name for name in ("num_classes", "auxiliary") if name in changed]
+        told = ", ".join(f"{name}={changed[name]!r} replaces {config.arguments.get(name, ())!r}" for name in names)
+        found.append(f"{told}: {' and '.join(new_layers)} are newly initialised, all else is loaded.")
     elif config.classes and changed.get("class_names") is not None:
         found.append("class_names changed but not their number: the output head keeps its weights and their order.")
     names = [name for name in _SCALE_ARGUMENTS if name in changed]
@@ -178,10 +180,12 @@ def _warnings(config: PresetConfig, changed: Mapping[str, Any], new_layers: Sequ
     return found
 
 
-def _changed_layers(stored: Sequence[Variable], other: Sequence[Variable]) -> list[str]:
-    """Return the layers with a variable of another shape, in their order."""
-    shapes = {variable.path: variable.shape for variable in stored}
-    return list(dict.fromkeys(variable.layer for variable in other if shapes[variable.path] != variable.shape))
+def _changed_layers(stored: Sequence[Variable], other: Sequence[Variable]) -> tuple[list[str], list[str]]:
+    """Return the layers of ``other`` that are new or have a variable of another shape, and those it lacks."""
+    before, after = ({variable.path: variable.shape for variable in each} for each in (stored, other))
+    new = (variable.layer for variable in other if before.get(variable.path) != variable.shape)
+    removed = (variable.layer for variable in stored if variable.path not in after)
+    return list(dict.fromkeys(new)), list(dict.fromkeys(removed))
 
 
 def _check_shapes(

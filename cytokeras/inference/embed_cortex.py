@@ -47,7 +47,7 @@ class CorticalEmbedding:
         surface_distance_mm: (N,) float64, distance from that point, 0 in the ribbon.
         obliqueness_deg: (N,) float64, angle by which the cut departs from perpendicular to the cortex, 0 …
             90.
-        curvature_per_mm: (N,) float64, mean curvature of the mid surface.
+        curvature_per_mm: (N,) float64, mean curvature of the mid surface, see `Hemisphere.mean_curvature`.
         features: (N, 32) float32.
         coordinates_mm: (N, 3) float32, predicted position on the inflated surface (mirrored to the left).
     """

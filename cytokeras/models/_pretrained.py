@@ -50,8 +50,8 @@ class PretrainedModel:
             cache_dir: Cache folder of Hub downloads; None is that of ``huggingface_hub``.
             token: Access token of the Hub; None is the token stored by ``hf auth login``, False sends none.
             **overrides: Arguments of the model's constructor to change. A new ``num_classes`` gives a new
-                output head (announced by a warning) with all other weights kept; a new ``input_shape`` keeps
-                every weight.
+                output head, ``auxiliary`` one for each further task (announced by a warning) with all other
+                weights kept; a new ``input_shape`` keeps every weight.
 
         Returns:
             The model, ready for ``fit`` and ``predict``.

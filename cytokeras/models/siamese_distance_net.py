@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
+from cytokeras._auxiliary_tasks import CONTRAST, PLACE_TASKS, check_auxiliary, outputs_of
 from cytokeras.errors import UserError
 from cytokeras.models._pretrained import PretrainedModel
 from cytokeras.models.conv_blocks import reject_unknown_arguments, with_input_shape
@@ -36,7 +37,9 @@ class SiameseDistanceNet(PretrainedModel, keras.Model):
     Inputs: ``{"patch_a", "patch_b"}``, each (B, height, width, 1) grey, 0 black … 255 white, uint8 or
     float32; the network rescales inside (255 to -1, 0 to +1).
     Outputs, float32 under every dtype policy: ``{"distance"}`` (B,) mm along the surface, ``{"coordinates_a",
-    "coordinates_b"}`` (B, 3) mm on the inflated surface, x mirrored for the right hemisphere.
+    "coordinates_b"}`` (B, 3) mm on the inflated surface, x mirrored for the right hemisphere. Auxiliary tasks add
+    ``{"curvature_a", "curvature_b"}`` (B,) 1/mm, ``{"obliqueness_a", "obliqueness_b"}`` (B,) degrees and
+    ``{"contrast"}`` (B, 2, feature_dim), the features of both patches.
 
     Args:
         input_shape: (height, width, channels) of a patch in pixels. 1019 at 2 µm (Spitzer et al. 2018), 258
@@ -48,13 +51,17 @@ class SiameseDistanceNet(PretrainedModel, keras.Model):
         widths: Channels of blocks 1 to 6.
         feature_dim: Length of the feature vector.
         coordinate_dim: Number of predicted coordinates.
-        weight_decay: L2 factor (lambda of eq. 3) on kernels, gamma and beta, not on the two dense layers.
+        weight_decay: L2 factor (lambda of eq. 3) on kernels, gamma and beta, not on the dense layers.
         output_scale_mm: Millimetres of one unit of the two outputs. With 1 the features themselves have to
             reach distances of some 100 mm (not stated in the paper).
+        auxiliary: Further tasks that share the features, any of ``"curvature"`` (of the cortex at the place of the
+            patch) and ``"obliqueness"`` (of the cut through it), each with a linear dense layer for both patches,
+            and ``"contrast"``, which adds no weights. Proposed in the discussion of the paper, the contrast apart;
+            off in its experiments. ``siamese_losses`` and ``pair_dataset`` take the same names.
         name: Name of the model.
 
     Raises:
-        UserError: The patch size is too small, or an argument is outside its range.
+        UserError: The patch size is too small, an argument is outside its range, or a task is unknown.
         TypeError: An argument is unknown.
 
     Example:
@@ -80,12 +87,14 @@ class SiameseDistanceNet(PretrainedModel, keras.Model):
         coordinate_dim: int = 3,
         weight_decay: float = 0.001,
         output_scale_mm: float = 1.0,
+        auxiliary: Iterable[str] = (),
         name: str = "siamese_distance_net",
         **unknown: Any,
     ) -> None:
         reject_unknown_arguments(unknown, type(self))
         if not output_scale_mm > 0:
             raise UserError(f"output_scale_mm must be positive. Received: output_scale_mm={output_scale_mm}")
+        auxiliary = check_auxiliary(auxiliary)
         widths = check_widths(widths)
         stride, pool = first_block_of(pixel_size_um, first_stride, first_pool)
         blocks = texture_blocks(widths, stride, pool)
@@ -108,12 +117,15 @@ class SiameseDistanceNet(PretrainedModel, keras.Model):
             "coordinates_a": to_mm_a(coordinate_head(features_a)),
             "coordinates_b": to_mm_b(coordinate_head(features_b)),
         }
+        for task in auxiliary:
+            outputs |= _auxiliary_outputs(task, features_a, features_b)
         super().__init__(inputs={"patch_a": patch_a, "patch_b": patch_b}, outputs=outputs, name=name)
 
         # === Config ===
         self.dtype_policy = keras.config.dtype_policy()
         self.field = field
         self.pixel_size_um = float(pixel_size_um)
+        self.auxiliary = auxiliary
         self._arguments = {
             "input_shape": shape,
             "pixel_size_um": float(pixel_size_um),
@@ -124,6 +136,7 @@ class SiameseDistanceNet(PretrainedModel, keras.Model):
             "coordinate_dim": int(coordinate_dim),
             "weight_decay": float(weight_decay),
             "output_scale_mm": float(output_scale_mm),
+            "auxiliary": auxiliary,
         }
 
     @property
@@ -181,6 +194,19 @@ class SiameseDistanceNet(PretrainedModel, keras.Model):
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> SiameseDistanceNet:
         """Build the network from the result of ``get_config``."""
         return cls(**config)
+
+
+def _auxiliary_outputs(task: str, features_a: Any, features_b: Any) -> dict[str, Any]:
+    """Outputs of one task from the features (B, D) of both patches."""
+    if task == CONTRAST:
+        both = keras.layers.Concatenate(name=f"{task}_features", dtype="float32")([features_a, features_b])
+        return {task: keras.layers.Reshape((2, -1), name=task, dtype="float32")(both)}
+    head = keras.layers.Dense(1, name=f"{task}_head", dtype="float32")
+    outputs = {}
+    for output, features in zip(outputs_of(task), (features_a, features_b), strict=True):
+        to_unit = keras.layers.Rescaling(PLACE_TASKS[task].scale, name=f"{output}_unit", dtype="float32")
+        outputs[output] = keras.layers.Reshape((), name=output, dtype="float32")(to_unit(head(features)))
+    return outputs
 
 
 @keras.saving.register_keras_serializable(package="cytokeras")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from cytokeras._auxiliary_tasks import CONTRAST, PLACE_TASKS, check_auxiliary, outputs_of
 from cytokeras.errors import UserError
 from cytokeras.pipelines._checks import check_count
 from cytokeras.pipelines._feed import Form, Shard, feed, worker_shard
 from cytokeras.pipelines._sample_order import SampleOrder
-from cytokeras.pipelines._sample_source import ArraySpec, Sample, random_of
+from cytokeras.pipelines._sample_source import Arrays, ArraySpec, Sample, random_of
 from cytokeras.pipelines.augmentation import Augmentation, find_augmentation
 from cytokeras.pipelines.patch_reader import PatchReader
 
@@ -38,6 +40,7 @@ def pair_dataset(
     drop_remainder: bool = True,
     cache: bool | int = False,
     augment: str | Augmentation | None = None,
+    auxiliary: Iterable[str] = (),
     form: Form = None,
     shard: Shard = None,
     device: str | None = None,
@@ -69,6 +72,7 @@ def pair_dataset(
             most 4 GiB; a number is another limit in bytes. Augmentation that moves places doubles what they take.
         augment: Random changes of every patch, drawn anew each epoch: a name ("turn", "stain", "histology") or an
             ``Augmentation``; None as in the paper.
+        auxiliary: Tasks beside distance and places whose targets are wanted, as a rule ``net.auxiliary``.
         form: "tf.data" for a ``tf.data.Dataset``, "keras" for a ``keras.utils.PyDataset`` with the same samples,
             which needs no TensorFlow (call ``fit`` with ``shuffle=False``); None: "tf.data" where TensorFlow is
             installed.
@@ -84,11 +88,14 @@ def pair_dataset(
         Batches, known in number, of pairs (inputs, targets):
         ``{"patch_a", "patch_b"}`` each (B, P, P, 1) uint8, 0 black … 255 white;
         ``{"distance"}`` (B,) float32, mm along the surface, and ``{"coordinates_a", "coordinates_b"}`` each
-        (B, 3) float32, mm on the inflated surface, right hemisphere mirrored.
+        (B, 3) float32, mm on the inflated surface, right hemisphere mirrored. Auxiliary tasks add
+        ``{"curvature_a", "curvature_b"}`` (B,) float32, 1/mm, ``{"obliqueness_a", "obliqueness_b"}`` (B,) float32,
+        degrees, and ``{"contrast"}`` (B, 7) float32, mm: distance, coordinates_a, coordinates_b.
 
     Raises:
         UserError: There are no pairs, or fewer than a batch; they name a section the brain lacks; a section
-            has another pixel size; the patches do not fit into the cache; or an argument is out of range.
+            has another pixel size; the patches do not fit into the cache; a place has no curvature; or an argument
+            is out of range.
     """
     batch_size = check_count(batch_size, "batch_size")
     _check_pairs(brain, pairs, batch_size, drop_remainder)
@@ -103,7 +110,8 @@ def pair_dataset(
         drop_remainder=drop_remainder,
         shard=worker_shard(shard),
     )
-    source = _PairSource(brain, pairs, patch_size, pixel_size_um, find_augmentation(augment), order.seed)
+    targets = _targets(pairs, check_auxiliary(auxiliary))
+    source = _PairSource(brain, pairs, targets, patch_size, pixel_size_um, find_augmentation(augment), order.seed)
     if cache:
         source.keep(DEFAULT_CACHE_BYTES if cache is True else int(cache), workers, progress)
     return feed(source, order, form=form, workers=workers, device=device)
@@ -116,6 +124,7 @@ class _PairSource:
         self,
         brain: Brain,
         pairs: CortexPairs,
+        targets: Arrays,
         patch_size: int,
         pixel_size_um: float | None,
         augmentation: Augmentation | None,
@@ -128,18 +137,13 @@ class _PairSource:
         self._pairs, self._locations = pairs, locations
         self._keys = [int(s) for s in locations.section]
         self._augmentation, self._seed = augmentation, seed
-        self._targets = {
-            "distance": np.asarray(pairs.distance_mm, np.float32),
-            "coordinates_a": np.asarray(pairs.coordinates_a, np.float32),
-            "coordinates_b": np.asarray(pairs.coordinates_b, np.float32),
-        }
+        self._targets = targets
         self._kept: npt.NDArray[np.uint8] | None = None
         self._place: dict[int, int] = {}
         patch = ArraySpec((self._reader.patch_size, self._reader.patch_size, 1), np.uint8)
-        place = ArraySpec((3,), np.float32)
         self.specs = (
             {"patch_a": patch, "patch_b": patch},
-            {"distance": ArraySpec((), np.float32), "coordinates_a": place, "coordinates_b": place},
+            {name: ArraySpec(values.shape[1:], np.float32) for name, values in targets.items()},
         )
 
     def keep(self, limit: int, workers: int | None, progress: bool) -> None:
@@ -190,6 +194,31 @@ class _PairSource:
         left = column - (round(float(self._locations.column[n])) - half)
         assert 0 <= top <= len(kept) - height and 0 <= left <= len(kept) - width, "kept too little"
         return kept[top : top + height, left : left + width]
+
+
+def _targets(pairs: CortexPairs, auxiliary: Iterable[str]) -> Arrays:
+    """Return every target of all pairs, each (P, …) float32."""
+    targets = {
+        "distance": pairs.distance_mm,
+        "coordinates_a": pairs.coordinates_a,
+        "coordinates_b": pairs.coordinates_b,
+    }
+    for task in auxiliary:
+        if task == CONTRAST:
+            targets[task] = np.column_stack([pairs.distance_mm, pairs.coordinates_a, pairs.coordinates_b])
+            continue
+        column = PLACE_TASKS[task].column
+        values = getattr(pairs.locations, column)
+        for output, ends in zip(outputs_of(task), (pairs.i, pairs.j), strict=True):
+            targets[output] = values[ends]
+            undefined = np.unique(ends[~np.isfinite(values[ends])])
+            if len(undefined):
+                raise UserError(
+                    f"pairs: {len(undefined)} of their places have no {column}, for example place {undefined[0]}; the "
+                    f"rim of an open surface has none. Leave out the task {task!r}, or sample pairs of "
+                    f"locations[np.isfinite(locations.{column})]."
+                )
+    return {name: np.asarray(values, np.float32) for name, values in targets.items()}
 
 
 def _check_pairs(brain: Brain, pairs: CortexPairs, batch_size: int, drop_remainder: bool) -> None:

@@ -55,7 +55,8 @@ class CortexLocations:
             (right mirrored, see `Hemisphere.inflated_common`): the target of eq. 2 of Spitzer et al. 2018.
         obliqueness_deg: (N,) float64, angle between surface normal and section plane; 0: the section cuts the
             surface at a right angle, 90: it runs along the surface.
-        curvature_per_mm: (N,) float64, mean curvature of the mid surface, positive on gyral crowns.
+        curvature_per_mm: (N,) float64, mean curvature of the mid surface, positive on gyral crowns (see
+            `Hemisphere.mean_curvature`); NaN at the rim of an open surface.
 
     Raises:
         UserError: Columns of different length, or a hemisphere other than 0 and 1.

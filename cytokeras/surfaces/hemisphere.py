@@ -8,9 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cytokeras.errors import UserError
+from cytokeras.surfaces._curvature import mean_curvature
 from cytokeras.surfaces.mesh import Mesh
 
 Floats = NDArray[np.float64]
+
+CURVATURE_FWHM_MM = 2.0
+"""Curvature is averaged over this width: above the distance of vertices, below the width of a gyral crown."""
 
 
 class Hemisphere:
@@ -71,12 +75,13 @@ class Hemisphere:
     def mean_curvature(self) -> Floats:
         """Mean curvature of `mid`, (V,) 1/mm: positive on gyral crowns, negative in sulci, 1/r on a sphere.
 
-        Cotangent operator with mixed Voronoi areas (Meyer et al. 2003, Discrete differential-geometry
-        operators). Which side is out is told by pial against white, not by the order of the corners.
-        NaN on the rim of an open mesh and at vertices without faces, where it is not defined.
+        Half the sum of the two principal curvatures, 1/(2 r) on a cylinder. Cotangent operator (Meyer et al.
+        2003, Discrete differential-geometry operators), averaged along the surface over `CURVATURE_FWHM_MM`
+        against the noise of meshes. Which side is out is told by pial against white, not by the order of the
+        corners. NaN on the rim of an open mesh and at vertices without faces, where it is not defined.
         """
         outward = np.einsum("vd,vd->", self.pial.vertices - self.white.vertices, self.mid.vertex_normals)
-        return _mean_curvature(self.mid) * (1.0 if outward >= 0 else -1.0)
+        return mean_curvature(self.mid, CURVATURE_FWHM_MM) * (1.0 if outward >= 0 else -1.0)
 
     @cached_property
     def inflated_common(self) -> Floats:
@@ -110,35 +115,3 @@ def _check_correspondence(name: str, pial: Mesh, other: str, mesh: Mesh) -> None
             f"{int(differing.sum())} differ. Received: face {first}, pial {pial.faces[first].tolist()}, "
             f"{other} {mesh.faces[first].tolist()}"
         )
-
-
-def _mean_curvature(mesh: Mesh) -> Floats:
-    """Mean curvature towards `mesh.vertex_normals`, (V,) 1/mm; NaN on rims."""
-    faces, count = mesh.faces, len(mesh.vertices)
-    corners = mesh.vertices[faces]
-    double_area = np.maximum(2.0 * mesh.face_areas, 1e-12)  # faces without area: large but finite cotangents
-    following, preceding = np.roll(corners, -1, axis=1), np.roll(corners, 1, axis=1)
-    # cotangent of the angle at each corner; it belongs to the side opposite, from `following` to `preceding`
-    cotangent = np.einsum("fkd,fkd->fk", following - corners, preceding - corners) / double_area[:, None]
-    pull = cotangent[..., None] * (following - preceding)
-    sides = np.einsum("fkd,fkd->fk", following - preceding, following - preceding)
-    laplacian = np.zeros((count, 3))
-    after, before = np.roll(faces, -1, axis=1), np.roll(faces, 1, axis=1)
-    for axis in range(3):
-        weights = pull[..., axis].ravel()
-        laplacian[:, axis] = np.bincount(before.ravel(), weights, count)
-        laplacian[:, axis] -= np.bincount(after.ravel(), weights, count)
-    # Voronoi share of a corner: sides that meet in it, each with the cotangent of the opposite angle
-    shares = (np.roll(sides, 1, axis=1) * np.roll(cotangent, 1, axis=1)) / 8
-    shares += (np.roll(sides, -1, axis=1) * np.roll(cotangent, -1, axis=1)) / 8
-    obtuse_face = (cotangent < 0).any(axis=1)
-    fallback = np.where(cotangent < 0, 0.5, 0.25) * mesh.face_areas[:, None]
-    shares = np.where(obtuse_face[:, None], fallback, shares)
-    area = np.bincount(faces.ravel(), shares.ravel(), count)
-    undefined = area <= 0
-    rim = mesh.edges[np.bincount(mesh.face_edges.ravel(), minlength=len(mesh.edges)) == 1]
-    undefined[rim.ravel()] = True
-    curvature = np.full(count, np.nan)
-    inward = np.einsum("vd,vd->v", laplacian, mesh.vertex_normals)
-    curvature[~undefined] = -inward[~undefined] / (4.0 * area[~undefined])
-    return curvature

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cytokeras._auxiliary_tasks import require_tasks
 from cytokeras.errors import UserError
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 def check_recipe_fits(net: SiameseDistanceNet, recipe: PretrainingRecipe) -> None:
     """Raise UserError where recipe and network disagree on what both hold."""
+    require_tasks(recipe.auxiliary, net.auxiliary)
     config = net.get_config()
     for name in ("output_scale_mm", "weight_decay"):
         if config[name] != getattr(recipe, name):

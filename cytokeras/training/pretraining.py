@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -137,9 +137,12 @@ def pretrain(
             augment=recipe.augment,
             repeat=True,
             initial_step=step,
+            auxiliary=recipe.auxiliary,
             progress=progress,
         ),
-        _held_out_batches(net, brain, _VALIDATION_PATCHES, _VALIDATION_PAIRS, seed=1)[0] if validate else None,
+        _held_out_batches(net, brain, _VALIDATION_PATCHES, _VALIDATION_PAIRS, 1, recipe.auxiliary)[0]
+        if validate
+        else None,
     )
     return train_phases(
         net,
@@ -161,13 +164,19 @@ def rate_search(
     locations = sample_cortex(brain, min(count, recipe.patches), seed=seed, split="train")
     pairs = sample_pairs(brain, locations, count, seed=seed)
     _compile(net, recipe, recipe.build_optimizer(constant_rate=True))
-    return find_learning_rate(net, _batches(net, brain, pairs, recipe.batch_size, seed=seed), steps=steps)
+    batches = _batches(net, brain, pairs, recipe.batch_size, seed=seed, auxiliary=recipe.auxiliary)
+    return find_learning_rate(net, batches, steps=steps)
 
 
 def _compile(net: SiameseDistanceNet, recipe: PretrainingRecipe, optimizer: keras.optimizers.Optimizer) -> None:
     net.compile(
         optimizer,
-        **siamese_losses(recipe.alpha, recipe.output_scale_mm, distance_weight=recipe.distance_weight),
+        **siamese_losses(
+            recipe.alpha,
+            recipe.output_scale_mm,
+            distance_weight=recipe.distance_weight,
+            auxiliary=recipe.auxiliary,
+        ),
         metrics={"distance": MeanDistanceError(name="err_dist_mm")},
     )
 
@@ -195,11 +204,11 @@ def _batches(net: SiameseDistanceNet, brain: Brain, pairs: CortexPairs, batch_si
 
 
 def _held_out_batches(
-    net: SiameseDistanceNet, brain: Brain, patches: int, pairs: int, seed: int
+    net: SiameseDistanceNet, brain: Brain, patches: int, pairs: int, seed: int, auxiliary: Iterable[str] = ()
 ) -> tuple[Any, CortexPairs]:
     locations = sample_cortex(brain, patches, seed=seed, split="test")
     table = sample_pairs(brain, locations, pairs, seed=seed)
-    batches = _batches(net, brain, table, 32, shuffle=False, drop_remainder=False, progress=False)
+    batches = _batches(net, brain, table, 32, shuffle=False, drop_remainder=False, auxiliary=auxiliary, progress=False)
     return batches, table
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import keras
@@ -36,6 +37,8 @@ class PretrainingRecipe:
         ema_momentum: Share of the past in a running average of the weights, which the network has at the end of
             training; None: no average.
         augment: Random changes of every patch by name, as in ``pair_dataset``; None as in the paper.
+        auxiliary: Further tasks with the weights of their losses, see ``siamese_losses``; the network has to be
+            built with them (``auxiliary=recipe.auxiliary``).
     """
 
     name: str
@@ -55,6 +58,7 @@ class PretrainingRecipe:
     decoupled_decay: float = 0.0
     ema_momentum: float | None = None
     augment: str | None = None
+    auxiliary: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def steps(self) -> int:
