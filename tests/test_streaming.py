@@ -145,7 +145,7 @@ def test_a_killed_run_goes_on_where_it_was(unet, image, expected, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["labels.ome.tif.unfinished"]
     other = network(0)
     other.get_layer("output_conv").set_weights([w + 1 for w in other.get_layer("output_conv").get_weights()])
-    with pytest.raises(UserError, match=r"unfinished work with other settings \(weights\)"):
+    with pytest.raises(UserError, match=r"unfinished work with other settings: weights; delete"):
         segment_section(other, image, output=output, window=274, probabilities=True, progress=False)
     result = segment_section(unet, image, output=output, window=274, probabilities=True, progress=False)
     assert result.windows_resumed == 5 and result.windows_computed == len(plan_windows(unet.field, SHAPE, 274)) - 5

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -13,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cytokeras._files import atomic_path, create_folder, write_json
+from cytokeras._files import atomic_path, create_folder, same_settings, write_json
 from cytokeras._progress import progress as show_progress
 from cytokeras.brain import Atlas, Brain, Section
 from cytokeras.errors import UserError
@@ -166,16 +165,9 @@ def _check_settings(folder: Path, model: Any, atlas: Atlas | None, tta: bool) ->
         "tta": tta,
     }
     path = folder / _SETTINGS_FILE
-    if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        differing = [key for key in now if before.get(key) != now[key]]
-        if differing:
-            raise UserError(
-                f"{folder}: holds the segmentation with another setting of {', '.join(differing)}; choose another "
-                "output, so that the maps of one folder are made alike."
-            )
-        return
-    write_json(path, now)
+    remedy = "choose another output, so that the maps of one folder are made alike"
+    if not same_settings(path, now, "holds a segmentation made", remedy):
+        write_json(path, now)
 
 
 def _try(
