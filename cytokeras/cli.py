@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
+from warnings import formatwarning
 
 from cytokeras._commands import (
     check,
@@ -49,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # TensorFlow's start-up notes would stand before every command's own output.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        return int(parsed.run(parsed) or 0)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return int(parsed.run(parsed) or 0)
     except UserError as error:
         return _fail(str(error))
     except ImportError as error:
@@ -60,6 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("cytokeras: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    """Tell what concerns the user as errors are told, without the place in the code."""
+    ours = f"cytokeras: warning: {message}\n"
+    sys.stderr.write(ours if category is UserWarning else formatwarning(message, category, filename, lineno))
 
 
 def _fail(message: str) -> int:

@@ -25,6 +25,7 @@ from cytokeras.inference._brain_job import (
     section_files,
 )
 from cytokeras.inference._dask_cluster import Answer, dask_client, run_jobs
+from cytokeras.inference._section_place import warn_of_sections_outside
 from cytokeras.inference._section_run import digest
 from cytokeras.inference._window_network import NetworkPool
 from cytokeras.inference.brain_maps import (
@@ -116,6 +117,10 @@ def segment_brain(
     Raises:
         UserError: The folder holds the segmentation of another network or with other settings, an id is unknown,
             ``part`` is not one of its range, or the scheduler cannot be reached.
+
+    Warns:
+        UserWarning: The planes of some sections meet no surface of the brain inside the image, or little of a section
+            lies within the atlas (of sections done by Dask the workers' logs tell the latter).
     """
     checked_model(model)
     chosen = [brain.section(id) for id in sections] if sections is not None else list(brain.sections)
@@ -126,6 +131,7 @@ def segment_brain(
     _check_settings(folder, model, used_atlas, tta)
     result = BrainSegmentation(folder)
     missing = {section.id: section for section in todo if missing_files(folder, section.id, options)}
+    warn_of_sections_outside(brain, missing.values())
     result.present = [section.id for section in todo if section.id not in missing]
     if scheduler is None:
         job = partial(_try, NetworkPool(model), used_atlas, brain, folder, options, retries)
