@@ -15,6 +15,7 @@ from cytokeras._commands import (
     demo,
     download,
     embed,
+    evaluate,
     export,
     info,
     inspect,
@@ -30,6 +31,7 @@ from cytokeras.errors import UserError
 _COMMANDS = (
     demo,
     segment,
+    evaluate,
     embed,
     inspect,
     check,
