@@ -176,7 +176,7 @@ def peak_bytes():
 
 @pytest.mark.parametrize("predictor", [False, True])
 def test_without_imagecodecs_zlib_is_inflated_within_bounds(tmp_path, predictor, monkeypatch):
-    monkeypatch.setattr("cytokeras.brain._tiff_level.imagecodecs_installed", lambda: False)
+    monkeypatch.setattr("cytokeras.brain._tiff_codec.imagecodecs_installed", lambda: False)
     path = written(tmp_path, compression="zlib", predictor=predictor, tile=None, rowsperstrip=7)
     assert np.array_equal(SectionImage.open(path, 2.0).read(0, 0, 150, 200), grey())
     bomb = SectionImage.open(zlib_bomb(tmp_path), 2.0)
