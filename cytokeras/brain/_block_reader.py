@@ -90,6 +90,7 @@ class BlockReader:
         cache: TileCache,
     ) -> None:
         self._levels = tuple(levels)
+        self._windows = tuple(level if isinstance(level, WindowSource) else None for level in levels)
         self._convert = convert
         self._absent = absent
         self._cache = cache
@@ -97,11 +98,12 @@ class BlockReader:
 
     def read_inside(self, level: int, row: int, column: int, out: NDArray[np.uint8]) -> None:
         """Fill ``out`` with the window of its shape at (row, column), which lies inside the level."""
-        source = self._levels[level]
+        windows = self._windows[level]
         # an image without a cache decodes what the window needs, not whole blocks
-        if isinstance(source, WindowSource) and (source.direct or not self._cache.limit_bytes):
-            self._read_window(source, row, column, out)
+        if windows is not None and (windows.direct or not self._cache.limit_bytes):
+            self._read_window(windows, row, column, out)
             return
+        source = self._levels[level]
         bottom, right = row + out.shape[0], column + out.shape[1]
         for (i, j), block in self._blocks(level, row, column, bottom, right):
             top, left, low, far = block_extent(source, i, j)

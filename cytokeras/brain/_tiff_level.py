@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,12 +120,12 @@ class TiffLevel:
                 return []
             return self._read_decoded(file, row, column, out)
 
-    def _read_plain(self, file: IO[bytes], row: int, column: int, out: NDArray[Any]) -> None:
+    def _read_plain(self, file: int, row: int, column: int, out: NDArray[Any]) -> None:
         from cytokeras.brain._plain_kernels import read_window
 
         pixel = self.samples * self.dtype.itemsize
         lacking = read_window(
-            file.fileno(),
+            file,
             self._offsets,
             -(-self.shape[1] // self.block[1]),
             self._segment_rows,
@@ -141,7 +142,7 @@ class TiffLevel:
         if not self._stored_dtype.isnative:
             out.byteswap(inplace=True)
 
-    def _read_decoded(self, file: IO[bytes], row: int, column: int, out: NDArray[Any]) -> list[tuple[slice, slice]]:
+    def _read_decoded(self, file: int, row: int, column: int, out: NDArray[Any]) -> list[tuple[slice, slice]]:
         bottom, right = row + out.shape[0], column + out.shape[1]
         rows, columns = self._segment_rows, self.block[1]
         down, across = (-(-a // b) for a, b in zip(self.shape, (rows, columns), strict=True))
@@ -163,11 +164,17 @@ class TiffLevel:
                     target[...] = part[top - i * rows : low - i * rows, left - j * columns : far - j * columns]
         return absent
 
-    def _open(self) -> IO[bytes]:
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[int]:
+        """Yield a file descriptor: each call on a file object would let the other threads in once more."""
         try:
-            return open(self.path, "rb", buffering=0)
+            file = os.open(self.path, os.O_RDONLY)
         except OSError as error:
             raise UserError(f"{self.path}: cannot be read any more ({error.strerror}).") from error
+        try:
+            yield file
+        finally:
+            os.close(file)
 
     @contextlib.contextmanager
     def _damage_told(self, part: str) -> Iterator[None]:
@@ -185,7 +192,7 @@ class TiffLevel:
         across = -(-self.shape[1] // self.block[1])
         return int(self._offsets[index[0] * self.block[0] // self._segment_rows * across + index[1]])
 
-    def _load(self, file: IO[bytes], i: int, j: int) -> NDArray[Any] | None:
+    def _load(self, file: int, i: int, j: int) -> NDArray[Any] | None:
         """Return block (i, j) as ``(h, w, samples)``, None where the file holds no data for it."""
         top, bottom = i * self.block[0], min((i + 1) * self.block[0], self.shape[0])
         left, right = j * self.block[1], min((j + 1) * self.block[1], self.shape[1])
@@ -206,9 +213,7 @@ class TiffLevel:
         block = np.concatenate(planes, axis=2) if len(planes) > 1 else planes[0]
         return block[: bottom - top, : right - left]
 
-    def _segment(
-        self, file: IO[bytes], index: int, wanted: int, buffers: _Buffers = (None, None)
-    ) -> NDArray[Any] | None:
+    def _segment(self, file: int, index: int, wanted: int, buffers: _Buffers = (None, None)) -> NDArray[Any] | None:
         """Return at least the first rows of a tile or strip, None where the file holds no data for it.
 
         They may lie in the second of the buffers, which are for its bytes in the file and for what they decode to.
@@ -220,15 +225,14 @@ class TiffLevel:
             return None
         content, decoded = buffers
         content = np.empty(count, np.uint8) if content is None else content[:count]
-        file.seek(self._offsets[index])
-        _read_into(file, content.data)
+        _read_into(file, content, int(self._offsets[index]))
         return self._codec.decode(content, index, wanted, decoded)
 
 
-def _read_into(file: IO[bytes], content: memoryview) -> None:
+def _read_into(file: int, content: NDArray[np.uint8], start: int) -> None:
     place = 0
-    while place < len(content):  # an unbuffered read may stop early, and does so at 2 GiB
-        count = file.readinto(content[place:])  # type: ignore[attr-defined]
+    while place < content.size:  # a read may stop early, and does so at 2 GiB
+        count = os.preadv(file, [content[place:].data], start + place)
         if not count:
-            raise ValueError(f"the file ends {len(content) - place} bytes early")
+            raise ValueError(f"the file ends {content.size - place} bytes early")
         place += count
