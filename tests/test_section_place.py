@@ -41,7 +41,7 @@ def test_the_atlas_covers_what_it_gives_values_for():
 
 
 def test_tissue_outside_the_atlas_is_refused(unet):
-    with pytest.raises(UserError, match=r"not cover the tissue of section 's1' \(x 500.1 to 50\d.\d, y 2.0 to 2.0"):
+    with pytest.raises(UserError, match=r"not cover the tissue of section 's1' \(x 500.2 to 50\d.\d, y 2.0 to 2.0"):
         segment(unet, moved(500))
     # the tissue lies at 3.4 to 4.6 mm from the first column: only glass reaches into the atlas
     pixels = np.full(SHAPE, 245, np.uint8)

@@ -11,7 +11,7 @@ from cytokeras.errors import UserError
 from cytokeras.inference._resampled_image import ReadableImage
 from cytokeras.inference._tissue_finder import tissue_points
 
-_POINTS = 16  # looked at along either side of a section
+_POINTS = 10  # looked at along either side of a section
 # An atlas may be cropped to its areas, so that much of a section lies outside; with less inside than this its place is
 # more likely to be wrong. Our choice.
 _SMALL_SHARE = 0.2
