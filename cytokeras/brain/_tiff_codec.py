@@ -30,14 +30,25 @@ class SegmentCodec:
     """
 
     def __init__(self, page: Any, shape: tuple[int, int, int]) -> None:
-        self._page = page
+        compression = page.compression
         self._shape = shape
+        self._image = int(page.imagelength), int(page.imagewidth)
+        self._tiled = bool(page.is_tiled)
         self._dtype = np.dtype(page.dtype).newbyteorder(page.parent.byteorder)
+        self._differences = page.predictor == _HORIZONTAL
         self._decode: Callable[..., Any] = page.decode
+        self._jpeg = compression in _JPEG
         self._jpeg_options = {} if page.jpegtables is None else {"jpegtables": page.jpegtables}
         whole_bytes = page.bitspersample == 8 * self._dtype.itemsize and page.fillorder == 1
-        known = page.compression in (_LZW, *_DEFLATE, *_ZSTD) and page.predictor in (1, _HORIZONTAL)
-        self._into = whole_bytes and known and (imagecodecs_installed() or page.compression in _DEFLATE)
+        known = compression in (_LZW, *_DEFLATE, *_ZSTD) and page.predictor in (1, _HORIZONTAL)
+        codecs = imagecodecs_installed()
+        self._into = whole_bytes and known and (codecs or compression in _DEFLATE)
+        # without imagecodecs tifffile would inflate a zlib bomb whole
+        self._decompress = tifffile.TIFF.DECOMPRESSORS[compression] if self._into and codecs else None
+        # zlib takes twice the time of libdeflate: as much for half a tile as that for all of it
+        stops = _isal() is not None or not codecs
+        self._stops = compression == _LZW or (compression in _DEFLATE and stops)
+        self._inflates = compression in _DEFLATE
 
     @property
     def segment_bytes(self) -> int:
@@ -66,7 +77,7 @@ class SegmentCodec:
             if values is not None:
                 return values
         options: dict[str, Any] = {}
-        if self._page.compression in _JPEG:
+        if self._jpeg:
             _check_jpeg_size(content, self._shape[:2])
             options = self._jpeg_options
         data, _, shape = self._decode(content, index, **options)
@@ -74,16 +85,13 @@ class SegmentCodec:
 
     def _rows_decoded(self, index: int, wanted: int) -> tuple[int, bool]:
         """Return how many rows of a tile or strip are decoded, and whether more follow."""
-        page, rows = self._page, self._shape[0]
-        if page.is_tiled:
-            across = math.ceil(page.imagewidth / self._shape[1])
+        (length, width), (rows, columns, _) = self._image, self._shape
+        if self._tiled:
             # some writers cut the tiles at the right edge off, and where their rows end is known at their end only
-            whole_rows = (index % across + 1) * self._shape[1] <= page.imagewidth
+            whole_rows = (index % -(-width // columns) + 1) * columns <= width
         else:
-            strips = math.ceil(page.imagelength / rows)
-            rows, whole_rows = min(rows, page.imagelength - index % strips * rows), True
-        stops = page.compression == _LZW or (page.compression in _DEFLATE and _inflates_partly())
-        partly = whole_rows and stops and wanted <= _LARGEST_PART * rows
+            rows, whole_rows = min(rows, length - index % -(-length // rows) * rows), True
+        partly = self._stops and whole_rows and wanted <= _LARGEST_PART * rows
         return (wanted, True) if partly else (rows, False)
 
     def _decode_into(
@@ -91,16 +99,16 @@ class SegmentCodec:
     ) -> NDArray[Any] | None:
         """Decode by the codec itself; None where not all rows are there, of which tifffile knows some cases."""
         size = rows * self._shape[1] * self._shape[2] * self._dtype.itemsize
-        if self._page.compression in _DEFLATE and (partly or not imagecodecs_installed()):
-            data = _inflate(content, size, partly)
+        if self._decompress is None or (partly and self._inflates):
+            data: Any = _inflate(content, size, partly)
         else:
             out = np.empty(size, np.uint8) if scratch is None else scratch[:size]
-            data = tifffile.TIFF.DECOMPRESSORS[self._page.compression](content, out=out)
+            data = self._decompress(content, out=out)
         decoded = np.frombuffer(data, np.uint8)
         if decoded.size != size:
             return None
         values = decoded.view(self._dtype).reshape(rows, *self._shape[1:])
-        return _summed(values) if self._page.predictor == _HORIZONTAL else values
+        return _summed(values) if self._differences else values
 
 
 def imagecodecs_installed() -> bool:
@@ -120,11 +128,6 @@ def _isal() -> Any:
 
         return isal_zlib
     return None
-
-
-def _inflates_partly() -> bool:
-    """Whether inflating a part is faster than the whole: zlib takes twice the time of libdeflate."""
-    return _isal() is not None or not imagecodecs_installed()
 
 
 def _inflate(content: NDArray[np.uint8], size: int, partly: bool) -> bytes:
