@@ -15,6 +15,8 @@ import yaml
 
 from cytokeras.errors import UserError
 
+_SHOWN_LENGTH = 40  # characters of a setting that a message can bear; digests are longer
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -35,10 +37,45 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write ``content`` as readable JSON, whole or not at all."""
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(dict(content), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def same_settings(path: Path, settings: Mapping[str, Any], holds: str, remedy: str) -> bool:
+    """Compare what a folder is to be made with and what it was begun with.
+
+    Args:
+        path: The JSON file in the folder that `write_json` noted the settings in.
+        settings: JSON values that decide what is written into the folder.
+        holds: What the folder holds, as in "holds tables made".
+        remedy: What to do where the settings differ.
+
+    Returns:
+        True: they are the same; False: none are noted yet.
+
+    Raises:
+        UserError: Others are noted, or the file cannot be read.
+    """
+    if not path.exists():
+        return False
+    try:
+        noted = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); {remedy}.") from error
+    before = noted if isinstance(noted, dict) else {}
+    now = json.loads(json.dumps(dict(settings)))  # tuples become lists, as in the file
+    differing = [name for name in {**now, **before} if before.get(name) != now.get(name)]
+    if differing:
+        changes = ", ".join(_change(name, before.get(name), now.get(name)) for name in differing)
+        raise UserError(f"{path.parent}: {holds} with other settings: {changes}; {remedy}.")
+    return True
+
+
+def _change(name: str, before: Any, now: Any) -> str:
+    text = f"{name} {before} (now {now})"
+    return text if len(text) - len(name) <= 2 * _SHOWN_LENGTH else name
 
 
 def yaml_text(content: Mapping[str, Any]) -> str:

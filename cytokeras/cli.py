@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
+from warnings import formatwarning
 
 from cytokeras._commands import (
     check,
     demo,
     download,
     embed,
+    evaluate,
     export,
     finetune,
     info,
@@ -30,6 +34,7 @@ from cytokeras.errors import UserError
 _COMMANDS = (
     demo,
     segment,
+    evaluate,
     embed,
     inspect,
     check,
@@ -55,7 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # TensorFlow's start-up notes would stand before every command's own output.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        return int(parsed.run(parsed) or 0)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return int(parsed.run(parsed) or 0)
     except UserError as error:
         return _fail(str(error))
     except ImportError as error:
@@ -66,6 +73,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("cytokeras: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    """Tell what concerns the user as errors are told, without the place in the code."""
+    ours = f"cytokeras: warning: {message}\n"
+    sys.stderr.write(ours if category is UserWarning else formatwarning(message, category, filename, lineno))
 
 
 def _fail(message: str) -> int:

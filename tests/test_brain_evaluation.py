@@ -69,7 +69,10 @@ def test_figure_opens(brain, folder):
     with Image.open(folder / "scores.png") as picture:
         assert picture.width > 500 and picture.height > 150
         assert len(picture.convert("RGB").getcolors(1 << 20)) > 20
-    assert "hOc1" in result.table() and "a  Dice" in result.table()
+    last = result.table().splitlines()[-3:]
+    assert last[0].split() == ["section", "areas", "all", "px", "mm", "Yasnoff", "hOc1", "hOc2"]
+    # a: 2 of 2 true and 3 given, 2 of 3 true and 2 given; b: 1 of 2 true and 1 given, none of one given
+    assert last[1].split()[-2:] == ["0.800", "0.800"] and last[2].split()[-2:] == ["0.667", "0.000"]
 
 
 def test_a_folder_without_any_labels_is_refused(brain, tmp_path):

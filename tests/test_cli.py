@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import tifffile
+from _chunked import write_ome_zarr, write_precomputed
+from _servers import serve
 from PIL import Image
 
+from cytokeras._commands._section_image import image_name
 from cytokeras.brain.labels import VISUAL_SCHEME
 from cytokeras.cli import main
 from cytokeras.phantom import PhantomBrain
@@ -75,6 +80,48 @@ def test_segment_resamples_to_the_pixel_size_of_the_network(section, preset, tmp
     )
     labels = tifffile.imread(tmp_path / "section-labels.ome.tif")
     assert labels.shape == (600, 640)
+
+
+def test_segment_takes_an_address_and_a_folder_of_chunks(section, preset, tmp_path):
+    pytest.importorskip("tensorstore")
+    grey, options = np.asarray(Image.open(section)), ["--preset", str(preset), "--quiet", "--out"]
+    for folder in ("server/slice", "slice.ome.zarr"):
+        (tmp_path / folder).mkdir(parents=True)
+    write_precomputed(tmp_path / "server/slice", grey, factors=(1, 2), resolution_nm=16_000)
+    write_ome_zarr(tmp_path / "slice.ome.zarr", grey, factors=(1, 2), size_um=16.0)
+    assert main(["segment", str(section), "--pixel-size-um", "16", *options, str(tmp_path)]) == 0
+    with serve(tmp_path / "server") as (address, asked):
+        assert main(["segment", f"{address}/slice", *options, str(tmp_path / "remote")]) == 0
+        assert "slice/info" in asked
+    folder = str(tmp_path / "slice.ome.zarr")
+    assert main(["segment", folder, "--pixel-size-um", "16", *options, str(tmp_path / "local")]) == 0
+    expected = tifffile.imread(tmp_path / "section-labels.ome.tif")
+    for out in ("remote", "local"):
+        np.testing.assert_array_equal(tifffile.imread(tmp_path / out / "slice-labels.ome.tif"), expected)
+        assert (tmp_path / out / "slice-outlines.geojson").exists()
+
+
+def test_segment_of_an_address_that_fails(preset, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("tensorstore")
+    monkeypatch.setattr("cytokeras.brain._chunked_source.DEADLINE_S", 1.0)
+    with serve(tmp_path, {"": "silence"}) as (address, _):
+        assert f"{address}, info: no answer within 1 s" in fails(capsys, "segment", address, "--preset", preset)
+    with serve(tmp_path, {"": 404}) as (address, _):
+        assert f"{address}: has none of the files" in fails(capsys, "segment", address, "--preset", preset)
+    monkeypatch.setitem(sys.modules, "tensorstore", None)
+    line = fails(capsys, "segment", "https://127.0.0.1/section", "--preset", preset)
+    assert 'pip install "cytokeras[tensorstore]"' in line
+
+
+def test_files_are_named_after_the_image():
+    names = {
+        "a/slide 1.ome.tif": "slide 1",
+        "b.2.png": "b.2",
+        "volume.zarr#z=12": "volume-z12",
+        "https://lab.org/data/s:1/?key=2": "s_1",
+        "precomputed://http://127.0.0.1:8000": "section",
+    }
+    assert {address: image_name(address) for address in names} == names
 
 
 def test_segment_keeps_what_is_there_unless_told(section, preset, tmp_path, capsys):

@@ -176,7 +176,7 @@ def peak_bytes():
 
 @pytest.mark.parametrize("predictor", [False, True])
 def test_without_imagecodecs_zlib_is_inflated_within_bounds(tmp_path, predictor, monkeypatch):
-    monkeypatch.setattr("cytokeras.brain._tiff_level.imagecodecs_installed", lambda: False)
+    monkeypatch.setattr("cytokeras.brain._tiff_codec.imagecodecs_installed", lambda: False)
     path = written(tmp_path, compression="zlib", predictor=predictor, tile=None, rowsperstrip=7)
     assert np.array_equal(SectionImage.open(path, 2.0).read(0, 0, 150, 200), grey())
     bomb = SectionImage.open(zlib_bomb(tmp_path), 2.0)
@@ -184,6 +184,66 @@ def test_without_imagecodecs_zlib_is_inflated_within_bounds(tmp_path, predictor,
     with pytest.raises(UserError, match="inflates to more than 262144 bytes"):
         bomb.read(0, 0, 10, 10)
     assert peak_bytes() - before < _LIMIT_BYTES
+
+
+DAMAGED = {
+    "zlib": {"compression": "zlib"},
+    "zlib, differences": {"compression": "zlib", "predictor": True},
+    "lzw": {"compression": "lzw"},
+    "zstd": {"compression": "zstd"},
+    "jpeg": {"compression": "jpeg"},
+}
+
+
+def spoil_second_tile(path, first_share):
+    """Overwrite what lies behind the first share of a tile's bytes."""
+    with tifffile.TiffFile(path) as tif:
+        start, count = tif.pages[0].dataoffsets[1], tif.pages[0].databytecounts[1]
+    kept = int(count * first_share)
+    with path.open("r+b") as file:
+        file.seek(start + kept)
+        file.write(b"\xff" * (count - kept))
+
+
+def opened_before(path, limit):
+    """An image that has looked at its tiles once, as every first read does."""
+    image = SectionImage.open(path, 2.0, cache=TileCache(limit))
+    image.read(140, 190, 1, 1)
+    return image
+
+
+@pytest.mark.parametrize("limit", [0, 1 << 20], ids=["no cache", "cache"])
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_tile_is_told_and_the_others_are_read(tmp_path, name, limit):
+    pytest.importorskip("imagecodecs")
+    path = written(tmp_path, **DAMAGED[name])
+    image = opened_before(path, limit)
+    expected = opened_before(path, 0).read(64, 0, 60, 200)
+    spoil_second_tile(path, 0)
+    with pytest.raises(UserError, match=r"s.tif: (window \(0, 70\)|block \(0, 1\)) of level 0 is damaged \("):
+        image.read(0, 70, 20, 20)
+    assert np.array_equal(image.read(64, 0, 60, 200), expected)
+
+
+@pytest.mark.parametrize("compression", ["zlib", "lzw"])
+def test_without_a_cache_a_tile_is_decoded_only_as_far_as_needed(tmp_path, compression):
+    pytest.importorskip("imagecodecs")
+    pytest.importorskip("isal")
+    path = written(tmp_path, compression=compression)
+    cached, uncached = opened_before(path, 1 << 20), opened_before(path, 0)
+    spoil_second_tile(path, 0.75)
+    assert np.array_equal(uncached.read(0, 70, 30, 50), grey()[:30, 70:120])
+    for image, rows in ((uncached, 64), (cached, 30)):
+        with pytest.raises(UserError, match="is damaged"):
+            image.read(0, 70, rows, 50)
+
+
+@pytest.mark.parametrize("predictor", [False, True])
+def test_without_isal_tiles_are_inflated_whole(tmp_path, predictor, monkeypatch):
+    pytest.importorskip("imagecodecs")
+    monkeypatch.setattr("cytokeras.brain._tiff_codec._isal", lambda: None)
+    image = SectionImage.open(written(tmp_path, compression="zlib", predictor=predictor), 2.0, cache=TileCache(0))
+    assert np.array_equal(image.read(10, 70, 30, 50), grey()[10:40, 70:120])
 
 
 def test_a_sub_directory_that_is_the_main_one_is_no_level(tmp_path):

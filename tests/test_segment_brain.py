@@ -66,7 +66,7 @@ def test_a_second_run_does_only_what_is_missing(done, unet, brain, monkeypatch):
 def test_another_network_does_not_mix_in(done, brain):
     other = network()
     other.get_layer("output_conv").set_weights([w + 1 for w in other.get_layer("output_conv").get_weights()])
-    with pytest.raises(UserError, match="another setting of weights"):
+    with pytest.raises(UserError, match="holds a segmentation made with other settings: weights; choose"):
         segment_brain(other, brain, done.folder, progress=False)
 
 

@@ -14,7 +14,7 @@ import pytest
 import tifffile
 from _small_brain import SHAPE, network, section_image
 
-from cytokeras.brain import ArrayImage, Atlas, Section, SectionPlane
+from cytokeras.brain import ArrayImage
 from cytokeras.errors import UserError
 from cytokeras.inference import plan_windows, read_label_tiff, segment_section
 from cytokeras.inference._map_store import Layer, MapStore
@@ -112,13 +112,6 @@ def test_windows_of_an_averaged_section_leave_no_seams(unet, image):
     np.testing.assert_allclose(narrow.probabilities, wide.probabilities, atol=1e-3)
 
 
-def test_an_atlas_of_another_place_is_refused(image):
-    atlas = Atlas(np.ones((3, 3, 3, 2), np.float32) / 2, np.eye(4) + np.eye(4, k=3) * 500, ("hOc1", "hOc2"))
-    plane = SectionPlane([[0, 0.016, 0], [0.016, 0, 0]], [0, 2, 0], [1, 0, 0], [0, 0, 1])
-    with pytest.raises(UserError, match=r"atlas: does not cover section 's1' \(x 0.0 to 4.8, y 2.0"):
-        segment_section(network(), Section("s1", image, plane), atlas=atlas, progress=False)
-
-
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
@@ -145,7 +138,7 @@ def test_a_killed_run_goes_on_where_it_was(unet, image, expected, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["labels.ome.tif.unfinished"]
     other = network(0)
     other.get_layer("output_conv").set_weights([w + 1 for w in other.get_layer("output_conv").get_weights()])
-    with pytest.raises(UserError, match=r"unfinished work with other settings \(weights\)"):
+    with pytest.raises(UserError, match=r"unfinished work with other settings: weights; delete"):
         segment_section(other, image, output=output, window=274, probabilities=True, progress=False)
     result = segment_section(unet, image, output=output, window=274, probabilities=True, progress=False)
     assert result.windows_resumed == 5 and result.windows_computed == len(plan_windows(unet.field, SHAPE, 274)) - 5

@@ -53,6 +53,12 @@ FORMATS = {
     "one plain strip": (tiff(), (1,), 0),
     "zlib tiles in a pyramid": (tiff(levels=(1, 2, 4), compression="zlib", **TILES), (1, 2, 4), 0),
     "zlib tiles with differences, 16 bits": (tiff(WIDE, compression="zlib", predictor=True, **TILES), (1,), 0),
+    "zlib tiles with differences, big-endian": (
+        tiff(WIDE, compression="zlib", predictor=True, byteorder=">", **TILES),
+        (1,),
+        0,
+    ),
+    "zlib tiles with differences, colour": (tiff(COLOUR, compression="zlib", predictor=True, **TILES), (1,), 0),
     "zlib strips": (tiff(compression="zlib", rowsperstrip=9), (1,), 0),
     "zlib, planes apart": (
         tiff(np.moveaxis(COLOUR, 2, 0), compression="zlib", photometric="rgb", planarconfig="separate", **TILES),
@@ -60,6 +66,8 @@ FORMATS = {
         0,
     ),
     "lzw tiles": (tiff(compression="lzw", **TILES), (1,), 0),
+    "lzw tiles with differences, 16 bits": (tiff(WIDE, compression="lzw", predictor=True, **TILES), (1,), 0),
+    "lzw strips, colour": (tiff(COLOUR, compression="lzw", rowsperstrip=33), (1,), 0),
     "zstd tiles": (tiff(compression="zstd", **TILES), (1,), 0),
     "jpeg tiles": (tiff(compression="jpeg", compressionargs={"level": 100}, **TILES), (1,), 3),
     "png": (picture("png"), (1,), 0),
@@ -81,14 +89,14 @@ def case(request, tmp_path_factory):
     write, factors, loss = FORMATS[name]
     path = write(tmp_path_factory.mktemp("format"))
     size = None if "precomputed" in name or "zarr" in name else 2.0
-    # a cache of a few tiles: windows come from the file, from the cache, and from both
-    return SectionImage.open(path, size, cache=TileCache(30_000)), factors, loss
+    # a cache of a few tiles: windows come from the file, from the cache, and from both; and none: from parts of tiles
+    return [SectionImage.open(path, size, cache=TileCache(limit)) for limit in (30_000, 0)], factors, loss
 
 
 @settings(max_examples=30)
 @given(data=st.data())
 def test_any_window_is_that_of_the_array(case, data):
-    image, factors, loss = case
+    (image, uncached), factors, loss = case
     assert image.levels == tuple(map(float, factors))
     level = data.draw(st.integers(0, len(factors) - 1))
     expected = PIXELS[:: factors[level], :: factors[level]]
@@ -100,6 +108,7 @@ def test_any_window_is_that_of_the_array(case, data):
     window = image.read(row, column, height, width, level=level)
     assert window.shape == (height, width) and window.dtype == np.uint8
     assert np.abs(window - wanted).max(initial=0) <= loss
+    assert np.array_equal(uncached.read(row, column, height, width, level=level), window)
     # a window that overlaps it gives the same pixels
     again = image.read(row + 5, column + 3, height, width, level=level)
     assert np.array_equal(window[5:, 3:], again[: max(height - 5, 0), : max(width - 3, 0)])

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from cytokeras._commands._defaults import positive_int
+from cytokeras._commands._section_image import image_name
 from cytokeras._files import atomic_path, create_folder
 
 
@@ -50,8 +51,7 @@ def _run(arguments: argparse.Namespace) -> None:
     for name, value in lines.items():
         print(f"  {name:<11} {value}")
     grey, _ = thumbnail(image, arguments.size)
-    name = Path(str(arguments.image).rstrip("/")).name.partition(".")[0].partition("#")[0] or "section"
-    target = create_folder(arguments.out) / f"{name}-thumbnail.png"
+    target = create_folder(arguments.out) / f"{image_name(arguments.image)}-thumbnail.png"
     with atomic_path(target) as temporary:
         Image.fromarray(grey).save(temporary)
     print(f"  thumbnail   {target} ({grey.shape[1]} x {grey.shape[0]} px)")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from cytokeras._commands._defaults import positive_int
-from cytokeras._files import create_folder, write_json
+from cytokeras._files import create_folder, same_settings, write_json
 from cytokeras.errors import UserError
 
 _SETTINGS = ("pixel_size_um", "level", "annotation", "spacing_mm", "hemispheres")
@@ -65,15 +64,8 @@ def _run(arguments: argparse.Namespace) -> None:
 def _claim(out: Path, settings: dict[str, Any]) -> None:
     """Note what the folder's brains are drawn with; refuse a folder that holds anything else."""
     noted = out / _SETTINGS_FILE
-    if not noted.exists():
-        if any(out.iterdir()):
-            raise UserError(f"{out}: is not empty and holds no {_SETTINGS_FILE}; choose another folder.")
-        write_json(noted, settings)
+    if same_settings(noted, settings, "its brains are drawn", "choose another folder"):
         return
-    try:
-        found = json.loads(noted.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{noted}: cannot be read ({error}); choose another folder.") from error
-    if found != settings:
-        changed = ", ".join(f"{name} {found.get(name)} (now {value})" for name, value in settings.items())
-        raise UserError(f"{out}: its brains are drawn with other settings: {changed}; choose another folder.")
+    if any(out.iterdir()):
+        raise UserError(f"{out}: is not empty and holds no {_SETTINGS_FILE}; choose another folder.")
+    write_json(noted, settings)

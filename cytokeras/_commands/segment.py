@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cytokeras._commands._defaults import DEFAULT_UNET
+from cytokeras._commands._section_image import image_name
 from cytokeras._files import create_folder
+from cytokeras.brain._image_address import is_chunked
 from cytokeras.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,13 +20,18 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     segment = commands.add_parser(
         "segment",
         help="segment a section image or the sections of a brain",
-        description="Segment one section image (TIFF, OME-TIFF, PNG, JPEG; grey or RGB, any pixel size) or the "
-        "sections of a brain folder. Written are label images (OME-TIFF, with a pyramid and class colours) and "
-        "outlines for QuPath (GeoJSON); of an image an overlay (PNG) too, of a brain the areas on its surfaces (GIFTI) "
-        "and in a volume (NIfTI) when all sections are done. The same command goes on where it was interrupted. A "
-        "single image has no place in a brain, so the network works without the atlas.",
+        description="Segment one section image (TIFF, OME-TIFF, PNG, JPEG, OME-Zarr, neuroglancer precomputed; grey or "
+        "RGB, any pixel size; a file, folder or http address) or the sections of a brain folder. Written are label "
+        "images (OME-TIFF, with a pyramid and class colours) and outlines for QuPath (GeoJSON); of an image an overlay "
+        "(PNG) too, of a brain the areas on its surfaces (GIFTI) and in a volume (NIfTI) when all sections are done. "
+        "The same command goes on where it was interrupted. A single image has no place in a brain, so the network "
+        "works without the atlas.",
     )
-    segment.add_argument("input", type=Path, help="the section image, or a folder with brain.json and sections.csv")
+    segment.add_argument(
+        "input",
+        help="the section image (file, folder or http address; of a volume one plane: ADDRESS#z=12), or a folder with "
+        "brain.json and sections.csv",
+    )
     segment.add_argument("--pixel-size-um", type=float, help="width of a pixel in µm; default: from the file")
     segment.add_argument("--preset", default=DEFAULT_UNET, help="name, folder or Hub repository (%(default)s)")
     segment.add_argument("--out", type=Path, default=Path("."), help="folder for the results (current folder)")
@@ -42,11 +49,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if arguments.input.is_dir():
+    if Path(arguments.input).is_dir() and not is_chunked(arguments.input):
         return _segment_brain(arguments)
     given = [name for name in ("section", "atlas", "part", "dask", "workers") if getattr(arguments, name) is not None]
     if given:
-        raise UserError(f"--{given[0]}: is for brain folders; {arguments.input} is not a folder.")
+        raise UserError(f"--{given[0]}: is for brain folders; {arguments.input} is a section image.")
     _segment_image(arguments)
     return 0
 
@@ -78,7 +85,7 @@ def _segment_image(arguments: argparse.Namespace) -> None:
     model = _load_model(arguments)
     names = model.class_names or tuple(f"class {index}" for index in range(model.num_classes))
     scheme = LabelScheme.from_names(names)
-    stem = arguments.input.stem
+    stem = image_name(arguments.input)
     labels = out / f"{stem}-labels.ome.tif"
     result = segment_section(
         model,

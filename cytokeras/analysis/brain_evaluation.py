@@ -16,16 +16,17 @@ from PIL import Image, ImageDraw
 from cytokeras._files import atomic_path
 from cytokeras._scores import PixelDistance, pixel_distance_by_class
 from cytokeras.analysis.borders import color_of
-from cytokeras.analysis.evaluation import Evaluation, evaluate, labels_on_grid
-from cytokeras.brain import Brain
+from cytokeras.analysis.evaluation import NOT_AREAS, Evaluation, evaluate, labels_on_grid
+from cytokeras.brain import UNLABELLED, Brain, Section
 from cytokeras.errors import UserError
-from cytokeras.inference import _drawing, read_label_tiff
+from cytokeras.inference import OutputGrid, _drawing, read_label_tiff
 
 _COLUMNS = (
     "section", "class", "annotated_px", "predicted_px", "correct_px", "dice", "precision", "recall",
     "pixel_distance_px", "pixel_distance_mm", "pixel_distance_yasnoff_percent", "absent_class_px",
 )  # fmt: skip
 _ALL = "all"
+_SIZE_TOLERANCE = 0.01  # as for the pixel size a user states
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,15 +49,29 @@ class BrainEvaluation:
         return Evaluation.combine(self.sections)
 
     def table(self) -> str:
-        """Return a text table: classes over all sections, then one line a section."""
-        lines = [self.total.table(), ""]
-        width = max(len(evaluation.sections[0]) for evaluation in self.sections)
-        for evaluation in self.sections:
-            lines.append(
-                f"{evaluation.sections[0].ljust(width)}  Dice {evaluation.dice_areas:.3f} (areas) "
-                f"{evaluation.dice_all:.3f} (all)  {evaluation.pixel_distance.mean_mm:.3f} mm"
+        """Return a text table: classes over all sections, then one line a section with the Dice of every area."""
+        total = self.total
+        areas = [
+            index
+            for index, name in enumerate(total.class_names)
+            if name not in NOT_AREAS and total.confusion[index].any()
+        ]
+        rows = [("section", "areas", "all", "px", "mm", "Yasnoff", *(total.class_names[index] for index in areas))]
+        for one in self.sections:
+            distance = one.pixel_distance
+            distances = (f"{distance.mean_px:.2f}", f"{distance.mean_mm:.3f}", f"{distance.yasnoff_percent:.1f} %")
+            dices = (one.dice_areas, one.dice_all, *one.dice[areas])
+            mean, every, *of_areas = ("–" if math.isnan(value) else f"{value:.3f}" for value in dices)
+            rows.append((one.sections[0], mean, every, *distances, *of_areas))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(
+                [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
             )
-        return "\n".join(lines)
+            for row in rows
+        ]
+        head = "Mean Dice over areas and over all classes, pixel distance error (px, mm, Yasnoff), Dice of each area"
+        return "\n".join([total.table(), "", head, *lines])
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write one row a section and class, and rows ``all`` for sections and classes together.
@@ -69,6 +84,16 @@ class BrainEvaluation:
             for evaluation, distances in zip(self.sections, self.distances, strict=True):
                 writer.writerows(_rows(evaluation.sections[0], evaluation, distances))
             writer.writerows(_rows(_ALL, self.total, self._pooled_distances()))
+
+    def confusion_to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write the confusion matrix over all sections: a row a true class, a column a predicted class, in pixels."""
+        total = self.total
+        with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(("true class", *total.class_names))
+            writer.writerows(
+                (name, *row) for name, row in zip(total.class_names, total.confusion.tolist(), strict=True)
+            )
 
     def to_png(self, path: str | os.PathLike[str]) -> None:
         """Write a figure: confusion matrix (rows true, shares of the true pixels), Dice of each class and section."""
@@ -98,40 +123,74 @@ class BrainEvaluation:
 
 
 def evaluate_brain(
-    folder: str | os.PathLike[str], brain: Brain, *, sections: Sequence[str] | None = None
+    predictions: str | os.PathLike[str], brain: Brain, *, sections: Sequence[str] | None = None
 ) -> BrainEvaluation:
     """Compare what `segment_brain` wrote with the annotations of a brain.
 
     Pixels without annotation take no part; sections without annotation neither.
 
     Args:
-        folder: Holds ``<id>-labels.ome.tif``.
+        predictions: Folder that holds ``<id>-labels.ome.tif``, or the label image of one section.
         brain: The brain with its annotations.
-        sections: Ids of the sections wanted; default: all that are annotated.
+        sections: Ids of the sections wanted; default: all that are annotated, of a label image the one whose id its
+            name begins with.
 
     Raises:
-        UserError: No annotated section has labels in ``folder``, or the classes differ.
+        UserError: There are no labels of any annotated section, a section named has no annotation, labels are those
+            of another image, or the classes differ.
     """
-    chosen = [brain.section(id) for id in sections] if sections is not None else brain.sections
     evaluations, distances, missing = [], [], []
-    for section in chosen:
-        if section.labels is None:
-            continue
-        path = Path(folder) / f"{section.id}-labels.ome.tif"
+    for section, path in _label_files(Path(predictions), brain, sections):
         if not path.is_file():
             missing.append(section.id)
             continue
         segmentation = read_label_tiff(path)
+        _check_same_image(path, segmentation.grid, section)
         truth = labels_on_grid(section, segmentation.grid)
-        if (truth == 255).all():
+        if (truth == UNLABELLED).all():
             missing.append(section.id)
             continue
         evaluations.append(evaluate(segmentation, truth, scheme=brain.labels, name=section.id))
         size = segmentation.grid.pixel_size_um
         distances.append(pixel_distance_by_class(truth, segmentation.labels, size, len(brain.labels)))
     if not evaluations:
-        raise UserError(f"{folder}: holds the labels of no annotated section of brain {brain.name}.")
+        raise UserError(f"{predictions}: holds the labels of no annotated section of brain {brain.name}.")
     return BrainEvaluation(tuple(evaluations), tuple(distances), tuple(missing))
+
+
+def _label_files(predictions: Path, brain: Brain, sections: Sequence[str] | None) -> list[tuple[Section, Path]]:
+    """Return the annotated sections wanted and the files that hold their labels, if they are there."""
+    if not predictions.exists():
+        raise UserError(f"{predictions}: no such file or folder; expected what segment_section or segment_brain wrote.")
+    if predictions.is_file() and sections is None:
+        named = [one.id for one in brain.sections if predictions.name.startswith((f"{one.id}-", f"{one.id}."))]
+        if not named:
+            raise UserError(f"{predictions}: its name begins with the id of no section of brain {brain.name}; name it.")
+        sections = [max(named, key=len)]
+    chosen = [brain.section(id) for id in sections] if sections is not None else list(brain.sections)
+    unannotated = [section.id for section in chosen if section.labels is None]
+    if sections is not None and unannotated:
+        raise UserError(
+            f"section {unannotated[0]!r}: has no annotation in brain {brain.name}; nothing to compare with."
+        )
+    if predictions.is_dir():
+        return [(one, predictions / f"{one.id}-labels.ome.tif") for one in chosen if one.labels is not None]
+    if len(chosen) != 1:
+        raise UserError(f"{predictions}: is the label image of one section. Received: {len(chosen)} sections")
+    return [(chosen[0], predictions)]
+
+
+def _check_same_image(path: Path, grid: OutputGrid, section: Section) -> None:
+    """Raise UserError where the cells of a label image cannot lie on the image of the section."""
+    size = grid.pixel_size_um / grid.step_px
+    last = [axis[-1] for axis in (grid.rows_px, grid.columns_px)]
+    outside = any(place > side + grid.step_px for place, side in zip(last, section.image.shape, strict=True))
+    if outside or abs(size / section.pixel_size_um - 1) > _SIZE_TOLERANCE:
+        height, width = section.image.shape
+        raise UserError(
+            f"{path}: lies on an image of {size:g} µm and at least {last[0]:.0f} x {last[1]:.0f} px; the image of "
+            f"section {section.id!r} has {section.pixel_size_um:g} µm and {height} x {width} px."
+        )
 
 
 def _rows(name: str, evaluation: Evaluation, distances: Sequence[PixelDistance]) -> list[tuple[object, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,15 +35,29 @@ class BlockSource(Protocol):
     def dtype(self) -> np.dtype[Any]:
         """uint8 or uint16."""
 
-    @property
-    def direct(self) -> bool:
-        """Whether ``read_window`` is there and cheaper than the cache: pixels that lie in the file as they are."""
-
     def read_blocks(self, indices: Sequence[Index]) -> Iterator[tuple[Index, NDArray[Any] | None]]:
         """Yield blocks as ``(h, w)`` or ``(h, w, samples)`` raw values, in any order; None where there is no data."""
 
-    def read_window(self, row: int, column: int, out: NDArray[Any]) -> None:
-        """Fill ``out`` with the raw values of the window of its shape at (row, column), which lies inside the image."""
+
+@runtime_checkable
+class WindowSource(BlockSource, Protocol):
+    """A source that can give a window without its blocks."""
+
+    @property
+    def direct(self) -> bool:
+        """Whether windows are cheaper than the cache: grey pixels that lie in the file as they are."""
+
+    def read_window(self, row: int, column: int, out: NDArray[Any]) -> list[tuple[slice, slice]]:
+        """Fill a window with raw values.
+
+        Args:
+            row: Its first row; it lies inside the image.
+            column: Its first column.
+            out: ``(h, w)`` or ``(h, w, samples)``, values of a row side by side.
+
+        Returns:
+            The parts of ``out``, (rows, columns), that there is no data for.
+        """
 
 
 def block_extent(source: BlockSource, i: int, j: int) -> tuple[int, int, int, int]:
@@ -76,6 +90,7 @@ class BlockReader:
         cache: TileCache,
     ) -> None:
         self._levels = tuple(levels)
+        self._windows = tuple(level if isinstance(level, WindowSource) else None for level in levels)
         self._convert = convert
         self._absent = absent
         self._cache = cache
@@ -83,19 +98,29 @@ class BlockReader:
 
     def read_inside(self, level: int, row: int, column: int, out: NDArray[np.uint8]) -> None:
         """Fill ``out`` with the window of its shape at (row, column), which lies inside the level."""
-        source = self._levels[level]
-        if source.direct:
-            raw: NDArray[Any] = out if source.dtype == np.uint8 else np.empty(out.shape, source.dtype)
-            source.read_window(row, column, raw)
-            grey = self._convert(raw)
-            if grey is not out:
-                out[...] = grey
+        windows = self._windows[level]
+        # an image without a cache decodes what the window needs, not whole blocks
+        if windows is not None and (windows.direct or not self._cache.limit_bytes):
+            self._read_window(windows, row, column, out)
             return
+        source = self._levels[level]
         bottom, right = row + out.shape[0], column + out.shape[1]
         for (i, j), block in self._blocks(level, row, column, bottom, right):
             top, left, low, far = block_extent(source, i, j)
             r0, r1, c0, c1 = max(top, row), min(low, bottom), max(left, column), min(far, right)
             out[r0 - row : r1 - row, c0 - column : c1 - column] = block[r0 - top : r1 - top, c0 - left : c1 - left]
+
+    def _read_window(self, source: WindowSource, row: int, column: int, out: NDArray[np.uint8]) -> None:
+        grey = source.samples == 1
+        in_place = grey and source.dtype == np.uint8
+        shape = out.shape if grey else (*out.shape, source.samples)
+        raw: NDArray[Any] = out if in_place else np.empty(shape, source.dtype)
+        absent = source.read_window(row, column, raw)
+        converted = self._convert(raw)
+        if converted is not out:
+            out[...] = converted
+        for part in absent:
+            out[part] = self._absent()
 
     def _blocks(
         self, level: int, row: int, column: int, bottom: int, right: int

@@ -31,7 +31,6 @@ class ChunkedLevel:
     dtype: np.dtype[Any]
     block: tuple[int, int]
     _array: Any
-    direct: bool = False
 
     @classmethod
     def of(cls, array: Any, where: str, axes: tuple[int, int, int | None], planes: dict[int, int]) -> ChunkedLevel:
@@ -86,10 +85,6 @@ class ChunkedLevel:
         for index, future in pending:
             raw = np.asarray(wait(future, f"{self.where}, block {index}")).astype(self.dtype, copy=False)
             yield index, raw[..., 0] if raw.ndim == 3 and raw.shape[2] == 1 else raw
-
-    def read_window(self, row: int, column: int, out: NDArray[Any]) -> None:
-        """Not there: chunks are always decoded whole."""
-        raise NotImplementedError
 
 
 def open_array(spec: dict[str, Any]) -> Any:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cytokeras._files import atomic_path
 from cytokeras.brain._label_scheme import UNLABELLED
 from cytokeras.brain._pixel_size import check_pixel_size
-from cytokeras.brain._tiff_level import imagecodecs_installed
+from cytokeras.brain._tiff_codec import imagecodecs_installed
 from cytokeras.errors import UserError
 
 # zlib is always there; the others need imagecodecs, as reading them does.

@@ -21,7 +21,8 @@ class TileCache:
     """The tiles used last, up to a number of bytes. Safe from several threads at once.
 
     Args:
-        limit_bytes: Bytes of pixels kept at most; 0 keeps none. A tile larger than that is not kept.
+        limit_bytes: Bytes of pixels kept at most; 0 keeps none, and TIFF tiles are then decoded only as far as a window
+            needs, so that damage behind it is not seen. A tile larger than that is not kept.
 
     Raises:
         UserError: A limit below 0.

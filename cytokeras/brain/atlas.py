@@ -85,6 +85,12 @@ class Atlas:
             result[part] = self._interpolate(flat[part])
         return result.reshape(*points.shape[:-1], len(self.names))
 
+    def covers(self, points_mm: ArrayLike) -> NDArray[np.bool_]:
+        """Return which points ``(..., 3)`` mm lie within one voxel of the grid: ``sample`` is 0 at all others."""
+        voxels = np.asarray(points_mm, np.float64) @ self._to_voxel[:3, :3].T + self._to_voxel[:3, 3]
+        inside: NDArray[np.bool_] = ((voxels > -1) & (voxels < self.probabilities.shape[:3])).all(axis=-1)
+        return inside
+
     def _interpolate(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
         """One sparse product: a row a point, its eight corner weights as entries, times (voxels, C)."""
         shape = self._padded.shape[:3]

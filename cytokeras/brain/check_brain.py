@@ -72,7 +72,7 @@ def _check_section(content: BrainFolder, row: SectionRow, hemispheres: list[Hemi
         section.image.background  # noqa: B018 - decodes a sample of the image
     except UserError as error:
         return [*problems, str(error)]
-    if hemispheres and not any(_meets(section, hemisphere, shape) for hemisphere in hemispheres):
+    if hemispheres and not any(meets_surface(section, hemisphere) for hemisphere in hemispheres):
         problems.append(
             f"{row.where}, origin, axes and affine: the section plane meets no surface inside the image; "
             "check the units (mm) and the order of rows and columns."
@@ -111,8 +111,8 @@ def _check_labels(
     return problems
 
 
-def _meets(section: Section, hemisphere: Hemisphere, shape: tuple[int, int]) -> bool:
-    """Tell whether the plane crosses edges of the pial surface at places inside the image."""
+def meets_surface(section: Section, hemisphere: Hemisphere) -> bool:
+    """Tell whether the plane of a section crosses edges of the pial surface at places inside the image."""
     vertices = hemisphere.pial.vertices
     height = section.distance_to_plane_mm(vertices)
     corners = hemisphere.pial.faces
@@ -121,4 +121,4 @@ def _meets(section: Section, hemisphere: Hemisphere, shape: tuple[int, int]) -> 
     if not len(crossed):
         return False
     pixels = section.mm_to_pixel(vertices[crossed].mean(axis=1))
-    return bool(((pixels >= 0) & (pixels < np.asarray(shape))).all(axis=1).any())
+    return bool(((pixels >= 0) & (pixels < np.asarray(section.image.shape))).all(axis=1).any())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from cytokeras._files import same_settings, write_json
 from cytokeras.errors import UserError
 
 _SETTINGS_FILE = "settings.json"
@@ -119,39 +119,24 @@ class MapStore:
         except BlockingIOError:
             raise OutputBusyError(f"{self.folder}: another process is working on this output.") from None
         path = self.folder / _SETTINGS_FILE
-        if path.exists():
-            self._check_settings(path, settings)
-        else:
+        remedy = "delete this folder, or choose another output"
+        begun = same_settings(path, settings, "holds unfinished work", remedy)
+        if not begun:
             self._check_room()
         for name, layer in self.layers.items():
             self._files[name] = os.open(self.folder / name, os.O_RDWR | os.O_CREAT)
             os.ftruncate(self._files[name], self._bytes(layer))
-        if not path.exists():
+        if not begun:
             for name, layer in self.layers.items():
                 if layer.first_plane:
                     self._fill_first_plane(name, layer)
-            partial = path.with_suffix(".partial")
-            partial.write_text(json.dumps(dict(settings), indent=1), encoding="utf-8")
-            os.replace(partial, path)
+            write_json(path, settings)
 
     def _fill_first_plane(self, name: str, layer: Layer) -> None:
         row = np.full(self.shape[1], layer.first_plane, layer.dtype).tobytes()
         for first in range(0, self.shape[0], _FILL_ROWS):
             rows = min(_FILL_ROWS, self.shape[0] - first)
             _write_all(self._files[name], row * rows, first * len(row))
-
-    def _check_settings(self, path: Path, settings: Mapping[str, Any]) -> None:
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            before = {}
-        now = json.loads(json.dumps(dict(settings)))
-        differing = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
-        if differing:
-            raise UserError(
-                f"{self.folder}: holds unfinished work with other settings ({', '.join(differing)}); delete this "
-                "folder, or choose another output."
-            )
 
     def _check_room(self) -> None:
         needed = sum(self._bytes(layer) for layer in self.layers.values())

@@ -83,6 +83,28 @@ def _square_sums(values: np.ndarray, firsts: np.ndarray, side: int) -> np.ndarra
     return running[:, firsts + side] - running[:, firsts]
 
 
+def tissue_points(image: ReadableImage, count: int) -> np.ndarray:
+    """Return the places of a grid of ``count`` x ``count`` over the image that show tissue.
+
+    Only small squares are read, at the coarsest level that resolves them: cheap for images of any size.
+
+    Returns:
+        (N, 2) float64, row and column in image pixels.
+    """
+    sizes = np.asarray(image.levels) * image.pixel_size_um
+    level = int(np.flatnonzero(sizes <= max(_GLASS_SQUARE_UM, sizes[0]))[-1])
+    side = max(1, round(_GLASS_SQUARE_UM / sizes[level]))
+    rows, columns = ((np.arange(count) + 0.5) * length / count for length in image.shape)
+    shown = []
+    for row in rows:
+        for column in columns:
+            top, left = (int(place / image.levels[level]) - side // 2 for place in (row, column))
+            mean = image.read(top, left, side, side, level=level).mean()
+            if abs(float(mean) - image.background) > _TISSUE_CONTRAST:
+                shown.append((row, column))
+    return np.array(shown, np.float64).reshape(-1, 2)
+
+
 def tissue_rows(image: ReadableImage, step_mm: float) -> list[np.ndarray]:
     """Return the places of a square grid that show tissue, row by row.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -13,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cytokeras._files import atomic_path, create_folder, write_json
+from cytokeras._files import atomic_path, create_folder, same_settings, write_json
 from cytokeras._progress import progress as show_progress
 from cytokeras.brain import Atlas, Brain, Section
 from cytokeras.errors import UserError
@@ -26,6 +25,7 @@ from cytokeras.inference._brain_job import (
     section_files,
 )
 from cytokeras.inference._dask_cluster import Answer, dask_client, run_jobs
+from cytokeras.inference._section_place import warn_of_sections_outside
 from cytokeras.inference._section_run import digest
 from cytokeras.inference._window_network import NetworkPool
 from cytokeras.inference.brain_maps import (
@@ -117,6 +117,10 @@ def segment_brain(
     Raises:
         UserError: The folder holds the segmentation of another network or with other settings, an id is unknown,
             ``part`` is not one of its range, or the scheduler cannot be reached.
+
+    Warns:
+        UserWarning: The planes of some sections meet no surface of the brain inside the image, or little of a section
+            lies within the atlas (of sections done by Dask the workers' logs tell the latter).
     """
     checked_model(model)
     chosen = [brain.section(id) for id in sections] if sections is not None else list(brain.sections)
@@ -127,6 +131,7 @@ def segment_brain(
     _check_settings(folder, model, used_atlas, tta)
     result = BrainSegmentation(folder)
     missing = {section.id: section for section in todo if missing_files(folder, section.id, options)}
+    warn_of_sections_outside(brain, missing.values())
     result.present = [section.id for section in todo if section.id not in missing]
     if scheduler is None:
         job = partial(_try, NetworkPool(model), used_atlas, brain, folder, options, retries)
@@ -166,16 +171,9 @@ def _check_settings(folder: Path, model: Any, atlas: Atlas | None, tta: bool) ->
         "tta": tta,
     }
     path = folder / _SETTINGS_FILE
-    if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        differing = [key for key in now if before.get(key) != now[key]]
-        if differing:
-            raise UserError(
-                f"{folder}: holds the segmentation with another setting of {', '.join(differing)}; choose another "
-                "output, so that the maps of one folder are made alike."
-            )
-        return
-    write_json(path, now)
+    remedy = "choose another output, so that the maps of one folder are made alike"
+    if not same_settings(path, now, "holds a segmentation made", remedy):
+        write_json(path, now)
 
 
 def _try(

@@ -18,16 +18,13 @@ from cytokeras.brain import ArrayImage, Atlas, LabelScheme, Section, SectionImag
 from cytokeras.errors import UserError
 from cytokeras.inference._map_store import MapStore
 from cytokeras.inference._resampled_image import ReadableImage, ResampledImage
+from cytokeras.inference._section_place import check_atlas_covers
 from cytokeras.inference._section_run import SectionRun, map_layers, run_settings
 from cytokeras.inference._tissue_finder import TissueFinder
 from cytokeras.inference._window_network import NetworkPool, WindowNetwork
 from cytokeras.inference.outputs import write_label_tiff, write_probability_tiff, write_uncertainty_tiff
 from cytokeras.inference.segmentation import Segmentation
 from cytokeras.inference.tiling import OutputGrid, TilePlan, plan_windows
-
-# How far outside the atlas grid a section may reach is the user's affair; a section of which no part lies inside
-# was registered to another space. Points looked at along either side:
-_COVERAGE_POINTS = 64
 
 
 def segment_section(
@@ -89,8 +86,11 @@ def segment_section(
 
     Raises:
         UserError: No pixel size is known, the image is smaller than one patch of the network, ``window`` is
-            not a valid size, the atlas does not fit the model or covers no part of the section, ``output`` exists,
-            cannot be written or was begun with other settings.
+            not a valid size, the atlas does not fit the model or covers none of the section's tissue, ``output``
+            exists, cannot be written or was begun with other settings.
+
+    Warns:
+        UserWarning: Less than a fifth of the section's tissue lies within the atlas.
     """
     pool = model if isinstance(model, NetworkPool) else NetworkPool(checked_model(model))
     model = pool.model
@@ -105,7 +105,7 @@ def segment_section(
         atlas = None
     network = WindowNetwork(pool, plan.window_px, source, atlas, section, symmetries=tta)
     if atlas is not None and section is not None:
-        _check_coverage(atlas, section)
+        check_atlas_covers(atlas, section, image)
     layers = map_layers(model.num_classes, probabilities, tta if uncertainty is None else uncertainty)
     settings = run_settings(model, image, plan, atlas, section) | {"tta": tta, "maps": sorted(layers)}
     with _store(paths, lambda folder: MapStore(folder, plan.shape, layers, settings)) as store:
@@ -196,21 +196,6 @@ def _segmentation(store: MapStore, run: SectionRun, grid: OutputGrid, model: Any
         windows_resumed=run.resumed,
         uncertainty=maps["uncertainty"][0] if "uncertainty" in maps else None,
     )
-
-
-def _check_coverage(atlas: Atlas, section: Section) -> None:
-    """Raise UserError where no point of the section lies within the grid of the atlas."""
-    rows, columns = (np.linspace(0, length - 1, _COVERAGE_POINTS) for length in section.image.shape)
-    points = section.pixel_to_mm(np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)).reshape(-1, 3)
-    voxels = (points - atlas.affine[:3, 3]) @ np.linalg.inv(atlas.affine[:3, :3]).T
-    inside = ((voxels > -1) & (voxels < atlas.probabilities.shape[:3])).all(axis=1)
-    if not inside.any():
-        low, high = points.min(axis=0), points.max(axis=0)
-        place = ", ".join(f"{axis} {a:.1f} to {b:.1f}" for axis, a, b in zip("xyz", low, high, strict=True))
-        raise UserError(
-            f"atlas: does not cover section {section.id!r} ({place} mm); give an atlas in the space of the section, "
-            "or none to segment by texture alone."
-        )
 
 
 def _resolve_image(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from cytokeras._files import write_json
+from cytokeras._files import same_settings, write_json
 from cytokeras.errors import UserError
 from cytokeras.sampling.cortex_locations import CortexLocations, sample_cortex
 from cytokeras.sampling.pairs import CortexPairs, sample_pairs
@@ -61,19 +60,9 @@ def write_samples(
 
 def _check_settings(path: Path, settings: dict[str, object]) -> None:
     """Keep ``settings`` in ``path``, or raise UserError where others are kept there."""
-    if not path.exists():
-        for name in (_LOCATIONS, _PAIRS):
-            if (path.parent / name).exists():
-                raise UserError(f"{path.parent}: holds {name} but no {path.name}; choose an empty folder.")
-        write_json(path, settings)
+    if same_settings(path, settings, "holds tables made", "choose another folder"):
         return
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); choose an empty folder.") from error
-    if kept != settings:
-        differing = [name for name, value in settings.items() if not isinstance(kept, dict) or kept.get(name) != value]
-        told = ", ".join(
-            f"{name} {kept.get(name) if isinstance(kept, dict) else '?'} (now {settings[name]})" for name in differing
-        )
-        raise UserError(f"{path.parent}: holds tables made with other settings: {told}; choose another folder.")
+    for name in (_LOCATIONS, _PAIRS):
+        if (path.parent / name).exists():
+            raise UserError(f"{path.parent}: holds {name} but no {path.name}; choose an empty folder.")
+    write_json(path, settings)
