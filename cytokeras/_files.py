@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cytokeras.errors import UserError
 
 _SHOWN_LENGTH = 40  # characters of a setting that a message can bear; digests are longer
@@ -74,21 +72,11 @@ def same_settings(path: Path, settings: Mapping[str, Any], holds: str, remedy: s
 
 
 def _change(name: str, before: Any, now: Any) -> str:
+    if isinstance(before, dict) and isinstance(now, dict):
+        parts = [part for part in {**now, **before} if before.get(part) != now.get(part)]
+        return ", ".join(_change(f"{name}.{part}", before.get(part), now.get(part)) for part in parts)
     text = f"{name} {before} (now {now})"
     return text if len(text) - len(name) <= 2 * _SHOWN_LENGTH else name
-
-
-def yaml_text(content: Mapping[str, Any]) -> str:
-    """Return ``content`` as YAML in its own order, with lists for tuples and text for paths."""
-    return yaml.safe_dump(_plain(content), sort_keys=False, allow_unicode=True)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(name): _plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return str(value) if isinstance(value, Path) else value
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import signal
 import subprocess
 import sys
@@ -12,7 +13,6 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
-import yaml
 from _small_brain import network, small_brain
 
 from cytokeras.errors import UserError
@@ -128,7 +128,7 @@ def test_complete_run_gives_its_weights_back(tmp_path, undisturbed):
 def test_run_folder_keeps_settings_log_curves_and_events(undisturbed):
     run = undisturbed[1]
     run.draw_curves()
-    assert yaml.safe_load((run.path / "config.yaml").read_text()) == {"seed": 4}
+    assert json.loads((run.path / "config.json").read_text()) == {"seed": 4}
     assert run.curves.read_bytes().startswith(b"\x89PNG")
     assert len(list(run.events.rglob("events.out.tfevents.*"))) == 2
     assert float(run.last_scores()["val_loss"]) > 0
@@ -155,7 +155,7 @@ def test_run_with_other_settings_is_refused(tmp_path):
 
 def test_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"is not empty and holds no config\.yaml"):
+    with pytest.raises(UserError, match=r"is not empty and holds no config\.json"):
         RunFolder(tmp_path, {"seed": 0})
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.txt"]
 

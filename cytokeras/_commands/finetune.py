@@ -22,7 +22,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "finetune",
         help="train a segmentation network on annotated brains",
         description="Train a segmentation network on the annotated sections of split train, first without and then "
-        "with the atlas, as the recipe says. OUT receives config.yaml, log.csv, curves.png, events for TensorBoard, "
+        "with the atlas, as the recipe says. OUT receives config.json, log.csv, curves.png, events for TensorBoard, "
         "checkpoints and, at the end, the network as a preset. The same command goes on with a run that was stopped.",
     )
     finetune.add_argument("brains", type=Path, nargs="+", metavar="BRAIN", help="folders with labels and an atlas")

@@ -21,7 +21,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "pretrain",
         help="train a Siamese network without labels on a brain",
         description="Train a Siamese network to predict distances along the cortex and places on the inflated surface, "
-        "without labels. OUT receives config.yaml, log.csv, curves.png, events for TensorBoard, checkpoints and, at "
+        "without labels. OUT receives config.json, log.csv, curves.png, events for TensorBoard, checkpoints and, at "
         "the end, the network as a preset. The same command goes on with a run that was stopped.",
     )
     pretrain.add_argument("brain", type=Path, help="folder with brain.json, sections.csv and surfaces")

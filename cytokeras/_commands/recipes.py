@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 from typing import Any
 
-from cytokeras._files import yaml_text
 from cytokeras.errors import UserError
 
 
@@ -20,6 +20,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    import yaml
+
     from cytokeras.training import FINETUNING_RECIPES, PRETRAINING_RECIPES
 
     kinds: dict[str, dict[str, Any]] = {"pretrain": PRETRAINING_RECIPES, "finetune": FINETUNING_RECIPES}
@@ -34,4 +36,5 @@ def _run(arguments: argparse.Namespace) -> None:
         raise UserError(f"No recipe is called {arguments.name!r}. There are: {names}.")
     for kind, recipe in found.items():
         print(f"# cytokeras {kind}")
-        print(yaml_text(recipe.as_dict()))
+        # Through JSON, because YAML has tags for Python's tuples.
+        print(yaml.safe_dump(json.loads(json.dumps(recipe.as_dict())), sort_keys=False))

@@ -9,24 +9,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from cytokeras._files import atomic_path, create_folder, yaml_text
+from cytokeras._files import atomic_path, create_folder, same_settings, write_json
 from cytokeras.errors import UserError
 
-_CONFIG, _LOG, _STATE, _CURVES = "config.yaml", "log.csv", "state.h5", "curves.png"
+_CONFIG, _LOG, _STATE, _CURVES = "config.json", "log.csv", "state.h5", "curves.png"
 
 
 class RunFolder:
     """A folder that a training writes to and goes on from.
 
-    ``config.yaml`` holds the settings, ``log.csv`` a line an interval, ``curves.png`` a picture of it, ``events/`` the
+    ``config.json`` holds the settings, ``log.csv`` a line an interval, ``curves.png`` a picture of it, ``events/`` the
     same for TensorBoard, ``state.h5`` the last checkpoint, ``best.weights.h5``
     the weights of the best validation score (for ``load_weights``) and ``preset/`` the network at the end.
 
     Args:
         path: The folder; made where absent.
-        settings: What the run is made with, as YAML values. A run goes on only with equal ones.
+        settings: What the run is made with, as JSON values. A run goes on only with equal ones.
 
     Raises:
         UserError: The folder holds something else, or a run with other settings.
@@ -36,13 +34,11 @@ class RunFolder:
         self.path = create_folder(path)
         self.settings = dict(settings)
         config = self.path / _CONFIG
-        if config.exists():
-            self._check_settings(config)
+        if same_settings(config, self.settings, "holds a run", "choose another folder"):
             return
         if any(self.path.iterdir()):
             raise UserError(f"{self.path}: is not empty and holds no {_CONFIG}; choose another folder for the run.")
-        with atomic_path(config) as temporary:
-            temporary.write_text(yaml_text(self.settings), encoding="utf-8")
+        write_json(config, self.settings)
 
     @property
     def state(self) -> Path:
@@ -112,26 +108,6 @@ class RunFolder:
         from cytokeras.training._curves import draw_curves
 
         draw_curves(self.rows(), self.curves)
-
-    def _check_settings(self, config: Path) -> None:
-        try:
-            found = yaml.safe_load(config.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise UserError(f"{config}: cannot be read ({error}); choose another folder for the run.") from error
-        wanted = yaml.safe_load(yaml_text(self.settings))
-        if not isinstance(found, dict):
-            raise UserError(f"{config}: holds no settings of a run; choose another folder for the run.")
-        names = [name for name in wanted | found if wanted.get(name) != found.get(name)]
-        if names:
-            told = "; ".join(_difference(name, found.get(name), wanted.get(name)) for name in names)
-            raise UserError(f"{self.path}: holds a run with other settings: {told}. Choose another folder.")
-
-
-def _difference(name: str, found: Any, wanted: Any) -> str:
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        parts = [part for part in wanted | found if wanted.get(part) != found.get(part)]
-        return ", ".join(f"{name}.{part} {found.get(part)} (now {wanted.get(part)})" for part in parts)
-    return f"{name} {found} (now {wanted})"
 
 
 def _text(value: Any) -> str:
