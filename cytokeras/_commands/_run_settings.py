@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -156,17 +157,13 @@ def _take(parser: argparse.ArgumentParser, arguments: argparse.Namespace, name: 
         hint = nearest_name_hint(key, actions)
         raise UserError(f"--config {arguments.config}, {name}: no such setting.{hint}")
     action = actions[key]
-    if getattr(arguments, key) != action.default:
-        return
     if key == "set":
         if not isinstance(value, dict):
             raise UserError(f"--config {arguments.config}, set: write a mapping of fields to values.")
-        arguments.set = [
-            f"{field}={yaml.safe_dump(each).removesuffix(chr(10)).removesuffix('...').strip()}"
-            for field, each in value.items()
-        ]
-        return
-    setattr(arguments, key, _checked(action, value, f"--config {arguments.config}, {name}"))
+        # The flags' own changes come after those of the file and win.
+        arguments.set = [*(f"{field}={json.dumps(each)}" for field, each in value.items()), *arguments.set]
+    elif getattr(arguments, key) == action.default:
+        setattr(arguments, key, _checked(action, value, f"--config {arguments.config}, {name}"))
 
 
 def _checked(action: argparse.Action, value: Any, where: str) -> Any:

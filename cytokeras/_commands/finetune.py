@@ -102,7 +102,8 @@ def _network(arguments: argparse.Namespace, brains: list[Brain], recipe: Finetun
         **given,
     )
     if source is not None:
-        print(transfer_weights(source, unet))
+        report = transfer_weights(source, unet)
+        print(f"transferred from {arguments.start}: {str(report).splitlines()[-1]}")
     return unet
 
 

@@ -176,6 +176,7 @@ def _optimizer(recipe: PretrainingRecipe | FinetuningRecipe, schedule: Any) -> k
 
 
 def _warmup_and_cosine(learning_rate: float, steps: int) -> Any:
+    steps = max(steps, 2)
     return warmup_cosine(learning_rate, warmup_steps=max(1, steps // 10), total_steps=steps, final_fraction=0.01)
 
 
