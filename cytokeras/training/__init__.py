@@ -6,7 +6,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cytokeras.training.accumulation import PerUpdate, accumulate_gradients
     from cytokeras.training.branch_rates import BranchRates
+    from cytokeras.training.devices import join_hosts, training_scope
     from cytokeras.training.finetuning import finetune
     from cytokeras.training.guards import StopOnNonFinite
     from cytokeras.training.pretraining import DistanceScores, distance_scores, pretrain
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
     from cytokeras.training.schedules import halved_at, halved_every, warmup_cosine
 
 _HOME = {
+    "accumulation": ("PerUpdate", "accumulate_gradients"),
     "branch_rates": ("BranchRates",),
+    "devices": ("join_hosts", "training_scope"),
     "finetuning": ("finetune",),
     "guards": ("StopOnNonFinite",),
     "pretraining": ("DistanceScores", "distance_scores", "pretrain"),
@@ -45,16 +49,20 @@ __all__ = [
     "BranchRates",
     "DistanceScores",
     "FinetuningRecipe",
+    "PerUpdate",
     "Phase",
     "PretrainingRecipe",
     "StopOnNonFinite",
+    "accumulate_gradients",
     "distance_scores",
     "finetune",
     "finetuning_recipe",
     "halved_at",
     "halved_every",
+    "join_hosts",
     "pretrain",
     "pretraining_recipe",
+    "training_scope",
     "warmup_cosine",
 ]
 

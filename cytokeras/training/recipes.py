@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from cytokeras.errors import UserError, nearest_name_hint
+from cytokeras.training.accumulation import accumulate_gradients
 from cytokeras.training.branch_rates import BranchRates
 from cytokeras.training.schedules import halved_at, halved_every, warmup_cosine
 
@@ -49,8 +50,8 @@ class PretrainingRecipe:
     output_scale_mm: float = 1.0
     clip_norm: float | None = None
 
-    def build_optimizer(self) -> keras.optimizers.Optimizer:
-        """The optimizer with its schedule."""
+    def build_optimizer(self, accumulate: int = 1) -> keras.optimizers.Optimizer:
+        """The optimizer with its schedule; see ``accumulate_gradients`` for ``accumulate``."""
         steps_per_epoch = self.pairs // self.batch_size
         if self.halve_every_epochs is None:
             schedule = _warmup_and_cosine(self.learning_rate, steps_per_epoch * self.epochs)
@@ -58,7 +59,7 @@ class PretrainingRecipe:
             schedule = halved_every(
                 self.halve_every_epochs, initial_rate=self.learning_rate, steps_per_epoch=steps_per_epoch
             )
-        return _optimizer(self.optimizer, schedule, self.clip_norm)
+        return accumulate_gradients(_optimizer(self.optimizer, schedule, self.clip_norm), accumulate)
 
     def as_dict(self) -> dict[str, Any]:
         """The recipe as JSON values, for model cards and logs."""
@@ -106,13 +107,13 @@ class FinetuningRecipe:
     weight_decay: float = 0.0
     clip_norm: float | None = None
 
-    def build_optimizer(self, phase: Phase) -> keras.optimizers.Optimizer:
-        """The optimizer of one phase; every phase starts a new one."""
+    def build_optimizer(self, phase: Phase, accumulate: int = 1) -> keras.optimizers.Optimizer:
+        """The optimizer of one phase; every phase starts a new one. For ``accumulate`` see ``accumulate_gradients``."""
         if phase.halve_at is None:
             schedule = _warmup_and_cosine(phase.learning_rate, phase.iterations)
         else:
             schedule = halved_at(phase.halve_at, initial_rate=phase.learning_rate)
-        optimizer = _optimizer(self.optimizer, schedule, self.clip_norm)
+        optimizer = accumulate_gradients(_optimizer(self.optimizer, schedule, self.clip_norm), accumulate)
         if phase.with_atlas and phase.atlas_rate_factor != 1.0:
             return BranchRates(optimizer, {"atlas_": phase.atlas_rate_factor})
         return optimizer
