@@ -22,6 +22,10 @@ def training_scope(devices: int | str | Sequence[str] | None = None, precision: 
     ``keras.distribution.DataParallel``; ``fit`` may be called inside or, with TensorFlow, outside. Weights are float32
     in every precision.
 
+    Before ``fit`` trains on several devices of TensorFlow, Keras looks at a batch through an iterator of its own, and
+    datasets whose every iterator is the next epoch begin with the second. Gradients that are clipped are clipped after
+    their sum where the optimizer comes from a recipe or is a ``BranchRates``; Keras' own clip those of each device.
+
     Args:
         devices: How many devices of this host to use (GPUs where there are any), ``"all"``, or their names as
             ``keras.distribution.list_devices`` gives them; with JAX and several hosts ``"all"`` are those of all hosts.

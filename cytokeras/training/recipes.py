@@ -10,6 +10,7 @@ import keras
 from cytokeras.errors import UserError, nearest_name_hint
 from cytokeras.training.accumulation import accumulate_gradients
 from cytokeras.training.branch_rates import BranchRates
+from cytokeras.training.replica_clipping import clip_over_replicas
 from cytokeras.training.schedules import halved_at, halved_every, warmup_cosine
 
 
@@ -59,7 +60,7 @@ class PretrainingRecipe:
             schedule = halved_every(
                 self.halve_every_epochs, initial_rate=self.learning_rate, steps_per_epoch=steps_per_epoch
             )
-        return accumulate_gradients(_optimizer(self.optimizer, schedule, self.clip_norm), accumulate)
+        return _optimizer(self.optimizer, schedule, self.clip_norm, accumulate)
 
     def as_dict(self) -> dict[str, Any]:
         """The recipe as JSON values, for model cards and logs."""
@@ -113,7 +114,7 @@ class FinetuningRecipe:
             schedule = _warmup_and_cosine(phase.learning_rate, phase.iterations)
         else:
             schedule = halved_at(phase.halve_at, initial_rate=phase.learning_rate)
-        optimizer = accumulate_gradients(_optimizer(self.optimizer, schedule, self.clip_norm), accumulate)
+        optimizer = _optimizer(self.optimizer, schedule, self.clip_norm, accumulate)
         if phase.with_atlas and phase.atlas_rate_factor != 1.0:
             return BranchRates(optimizer, {"atlas_": phase.atlas_rate_factor})
         return optimizer
@@ -123,7 +124,12 @@ class FinetuningRecipe:
         return asdict(self)
 
 
-def _optimizer(name: str, schedule: Any, clip_norm: float | None) -> keras.optimizers.Optimizer:
+def _optimizer(name: str, schedule: Any, clip_norm: float | None, accumulate: int) -> keras.optimizers.Optimizer:
+    plain = _plain_optimizer(name, schedule, clip_norm)
+    return clip_over_replicas(accumulate_gradients(plain, accumulate))
+
+
+def _plain_optimizer(name: str, schedule: Any, clip_norm: float | None) -> keras.optimizers.Optimizer:
     if name == "sgd":
         return keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True, global_clipnorm=clip_norm)
     if name == "adam":
