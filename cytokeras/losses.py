@@ -296,13 +296,18 @@ class MaskedCategoricalCrossentropy(keras.losses.Loss):
         loss = -ops.log(ops.maximum(probability, _SMALLEST_PROBABILITY))
         loss = ops.where(annotated, loss, 0.0)
         loss = ops.where(ops.logical_and(annotated, ops.logical_not(is_class)), float("nan"), loss)
-        count = ops.sum(ops.cast(annotated, loss.dtype))
-        pixels = ops.cast(ops.size(labels), loss.dtype)
-        return loss * (pixels / ops.maximum(count, 1.0))
+        share = _mean_over_replicas(ops.cast(annotated, loss.dtype))
+        return loss / ops.where(share > 0, share, 1.0)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of the constructor."""
         return {"ignore_class": self.ignore_class, "name": self.name}
+
+
+def _mean_over_replicas(values: Any) -> Any:
+    """Mean over the whole batch, also where ``tf.distribute`` has given a part of it to each device."""
+    axes = tuple(range(len(values.shape)))
+    return ops.moments(values, axes, synchronized=keras.backend.backend() == "tensorflow")[0]
 
 
 def _positive(value: float, name: str) -> float:

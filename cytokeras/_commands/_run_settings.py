@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 def add_run_arguments(command: argparse.ArgumentParser, recipe: str) -> None:
@@ -36,7 +36,8 @@ def add_run_arguments(command: argparse.ArgumentParser, recipe: str) -> None:
     command.add_argument(
         "--interval", type=positive_int, default=100, help="steps between two checkpoints (%(default)s)"
     )
-    command.add_argument("--precision", choices=PRECISIONS, default="float32", help="(%(default)s)")
+    command.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the computation (%(default)s)")
+    command.add_argument("--devices", metavar="N", help="number of this host's devices to train on, or all; default: 1")
     command.add_argument("--widths", type=int, nargs=6, metavar="N", help="channels of blocks 1 to 6; default: paper's")
     command.add_argument("--patch-size", type=positive_int, metavar="PX", help="default: the paper's 2 or 4 mm")
     command.add_argument("--find-rate", action="store_true", help="only search a learning rate and print it")
@@ -71,6 +72,15 @@ def with_fields(recipe: R, changes: list[str] | dict[str, Any]) -> R:
     for field, value in pairs:
         recipe = _changed(recipe, field.split("."), value, field)
     return recipe
+
+
+def device_count(text: str | None) -> int | str | None:
+    """What ``training_scope`` takes: a number, "all", or None."""
+    if text is None or text == "all":
+        return text
+    if not text.isdigit():
+        raise UserError(f"--devices must be a number or all. Received: {text!r}")
+    return int(text)
 
 
 def pixel_size_of(sections: Sequence[Section]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cytokeras._commands._defaults import DEFAULT_UNET
+from cytokeras._commands._defaults import DEFAULT_UNET, prepare_training
 from cytokeras._files import create_folder
 
 
@@ -24,6 +24,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    if arguments.train:
+        prepare_training()
     from cytokeras.demo import run, run_training
 
     create_folder(arguments.out)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cytokeras._commands import _run_settings
+from cytokeras._commands._defaults import prepare_training
 from cytokeras.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,36 +45,37 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.start is None:
         raise UserError(f"--from: give the preset to start from, or '{_RANDOM}' for random weights.")
     brains = [Brain.open(folder) for folder in arguments.brains]
-    import keras
-
-    from cytokeras.training import RunFolder, finetune, finetuning_recipe
-    from cytokeras.training.finetuning import finetuning_settings
+    prepare_training()
+    from cytokeras.training import finetuning_recipe, training_scope
 
     recipe = _run_settings.with_fields(finetuning_recipe(arguments.recipe), arguments.set)
+    with training_scope(_run_settings.device_count(arguments.devices), arguments.precision):
+        return _train(arguments, brains, recipe)
+
+
+def _train(arguments: argparse.Namespace, brains: list[Brain], recipe: FinetuningRecipe) -> int:
+    import keras
+
+    from cytokeras.training import RunFolder, finetune
+    from cytokeras.training.finetuning import finetuning_settings, rate_search
+
     keras.utils.set_random_seed(arguments.seed)
-    keras.config.set_dtype_policy(arguments.precision)
     unet = _network(arguments, brains, recipe)
     if arguments.find_rate:
-        return _find_rate(unet, brains, recipe, arguments)
+        print(rate_search(unet, brains, recipe, seed=arguments.seed))
+        return 0
     has_test = any(s.split == "test" and s.labels is not None for brain in brains for s in brain.sections)
-    settings = finetuning_settings(unet, brains, recipe, arguments.seed, arguments.interval, has_test)
+    common: dict[str, Any] = {"seed": arguments.seed, "interval": arguments.interval, "validate": has_test}
+    settings = finetuning_settings(unet, brains, recipe, **common)
     run = RunFolder(arguments.out, {**settings, "precision": arguments.precision, "from": arguments.start})
     if run.preset.exists():
         print(f"{run.preset}  (complete, kept)")
         return 0
-    finetune(
-        unet,
-        brains,
-        recipe,
-        run=run,
-        validate=has_test,
-        seed=arguments.seed,
-        interval=arguments.interval,
-        verbose=0 if arguments.quiet else "auto",
-    )
-    unet.save_pretrained(run.preset, metadata=_metadata(brains, recipe, arguments.start, run.last_scores()))
+    finetune(unet, brains, recipe, run=run, verbose=0 if arguments.quiet else "auto", **common)
+    scores = run.last_scores()
+    unet.save_pretrained(run.preset, metadata=_metadata(brains, recipe, arguments.start, scores))
     print(f"preset  {run.preset}\ncurves  {run.curves}")
-    for name, value in run.last_scores().items():
+    for name, value in scores.items():
         print(f"{name}  {value:.4g}")
     return 0
 
@@ -105,13 +107,6 @@ def _network(arguments: argparse.Namespace, brains: list[Brain], recipe: Finetun
         report = transfer_weights(source, unet)
         print(f"transferred from {arguments.start}: {str(report).splitlines()[-1]}")
     return unet
-
-
-def _find_rate(unet: AtlasUNet, brains: list[Brain], recipe: FinetuningRecipe, arguments: argparse.Namespace) -> int:
-    from cytokeras.training.finetuning import rate_search
-
-    print(rate_search(unet, brains, recipe, seed=arguments.seed))
-    return 0
 
 
 def _metadata(brains: list[Brain], recipe: FinetuningRecipe, start: str, scores: dict[str, float]) -> dict[str, Any]:

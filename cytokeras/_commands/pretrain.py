@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cytokeras._commands import _run_settings
+from cytokeras._commands._defaults import prepare_training
 from cytokeras.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,34 +38,33 @@ def _run(arguments: argparse.Namespace) -> int:
     brain = Brain.open(arguments.brain)
     if not brain.surfaces:
         raise UserError(f"{arguments.brain}: has no surfaces; pre-training needs them for distances.")
-    import keras
-
-    from cytokeras.training import RunFolder, distance_scores, pretrain, pretraining_recipe
-    from cytokeras.training.pretraining import pretraining_settings
+    prepare_training()
+    from cytokeras.training import pretraining_recipe, training_scope
 
     recipe = _run_settings.with_fields(pretraining_recipe(arguments.recipe), arguments.set)
+    with training_scope(_run_settings.device_count(arguments.devices), arguments.precision):
+        return _train(arguments, brain, recipe)
+
+
+def _train(arguments: argparse.Namespace, brain: Brain, recipe: PretrainingRecipe) -> int:
+    import keras
+
+    from cytokeras.training import RunFolder, distance_scores, pretrain
+    from cytokeras.training.pretraining import pretraining_settings, rate_search
+
     keras.utils.set_random_seed(arguments.seed)
-    keras.config.set_dtype_policy(arguments.precision)
     net, recipe = _network(arguments, brain, recipe)
     if arguments.find_rate:
-        return _find_rate(net, brain, recipe, arguments)
+        print(rate_search(net, brain, recipe, seed=arguments.seed))
+        return 0
     has_test = any(section.split == "test" for section in brain.sections)
-    settings = pretraining_settings(net, brain, recipe, arguments.seed, arguments.interval, has_test)
+    common: dict[str, Any] = {"seed": arguments.seed, "interval": arguments.interval, "validate": has_test}
+    settings = pretraining_settings(net, brain, recipe, **common)
     run = RunFolder(arguments.out, {**settings, "precision": arguments.precision, "from": arguments.start})
     if run.preset.exists():
         print(f"{run.preset}  (complete, kept)")
         return 0
-    verbose = 0 if arguments.quiet else "auto"
-    pretrain(
-        net,
-        brain,
-        recipe,
-        run=run,
-        validate=has_test,
-        seed=arguments.seed,
-        interval=arguments.interval,
-        verbose=verbose,
-    )
+    pretrain(net, brain, recipe, run=run, verbose=0 if arguments.quiet else "auto", **common)
     scores = distance_scores(net, brain) if has_test else None
     net.save_pretrained(run.preset, metadata=_metadata(brain, recipe, arguments.start, scores))
     print(f"preset  {run.preset}\ncurves  {run.curves}")
@@ -96,13 +96,6 @@ def _network(
         **given,
     )
     return net, recipe
-
-
-def _find_rate(net: SiameseDistanceNet, brain: Brain, recipe: PretrainingRecipe, arguments: argparse.Namespace) -> int:
-    from cytokeras.training.pretraining import rate_search
-
-    print(rate_search(net, brain, recipe, seed=arguments.seed))
-    return 0
 
 
 def _metadata(brain: Brain, recipe: PretrainingRecipe, start: str | None, scores: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import keras
 
 from cytokeras.errors import nearest_name_hint
 from cytokeras.models._deferred_weights import build_without_values, copy_values, give_values
+from cytokeras.models.batch_normalization import BatchNormalization
 from cytokeras.models.field_geometry import ConvStep, PoolStep, Step
 
 _WHITE = 255.0  # grey value of the background in 8-bit images
@@ -52,7 +53,7 @@ def batch_normalization(name: str, weight_decay: float) -> keras.Layer:
     """Batch normalization whose statistics are those of all replicas."""
     # Without synchronized=True each replica keeps its own moving statistics and only the first is saved. Only
     # the TensorFlow backend has replicas of a layer, and the others refuse the argument.
-    return keras.layers.BatchNormalization(
+    return BatchNormalization(
         momentum=_NORM_MOMENTUM,
         synchronized=keras.backend.backend() == "tensorflow",
         gamma_regularizer=_l2(weight_decay),

@@ -6,7 +6,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cytokeras.training.accumulation import PerUpdate, accumulate_gradients
     from cytokeras.training.branch_rates import BranchRates
+    from cytokeras.training.devices import join_hosts, training_scope
     from cytokeras.training.finetuning import finetune
     from cytokeras.training.guards import StopOnDivergence
     from cytokeras.training.learning_rate_search import LearningRateSearch, find_learning_rate
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
     from cytokeras.training.schedules import halved_at, halved_every, warmup_cosine
 
 _HOME = {
+    "accumulation": ("PerUpdate", "accumulate_gradients"),
     "branch_rates": ("BranchRates",),
+    "devices": ("join_hosts", "training_scope"),
     "finetuning": ("finetune",),
     "guards": ("StopOnDivergence",),
     "learning_rate_search": ("LearningRateSearch", "find_learning_rate"),
@@ -52,20 +56,24 @@ __all__ = [
     "DistanceScores",
     "FinetuningRecipe",
     "LearningRateSearch",
+    "PerUpdate",
     "Phase",
     "PretrainingRecipe",
     "RunFolder",
     "StopOnDivergence",
+    "accumulate_gradients",
     "distance_scores",
     "find_learning_rate",
     "finetune",
     "finetuning_recipe",
     "halved_at",
     "halved_every",
+    "join_hosts",
     "load_state",
     "pretrain",
     "pretraining_recipe",
     "save_state",
+    "training_scope",
     "warmup_cosine",
 ]
 

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from cytokeras.errors import UserError, nearest_name_hint
+from cytokeras.training.replica_clipping import clip_over_replicas
 
 
 @keras.saving.register_keras_serializable(package="cytokeras")
@@ -57,7 +58,7 @@ class BranchRates(keras.optimizers.Optimizer):
             return
         matched = {variable.path: self._multiplier_of(variable.path) for variable in variables}
         self._check_every_prefix_matches(list(matched))
-        self.inner_optimizer.build(variables)
+        clip_over_replicas(self.inner_optimizer).build(variables)
         # The one step through which every optimizer of every backend goes (the foreach updates of PyTorch and
         # the merge_call of tf.distribute included), after clipping and with the rate as an argument.
         self.inner_optimizer._backend_update_step = _scaled_update(self.inner_optimizer._backend_update_step, matched)

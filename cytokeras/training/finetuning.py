@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from cytokeras.metrics import Dice
 from cytokeras.pipelines import labelled_centres, segmentation_dataset
 from cytokeras.training.checks import missing_classes
 from cytokeras.training.learning_rate_search import LearningRateSearch, find_learning_rate
+from cytokeras.training.recipes import part_size
 from cytokeras.training.run_folder import RunFolder
 from cytokeras.training.training_run import DEFAULT_INTERVAL, Monitor, TrainingPhase, train_phases
 
@@ -92,6 +94,7 @@ def rate_search(
     unet: AtlasUNet, brains: Brain | Sequence[Brain], recipe: FinetuningRecipe, *, seed: int = 0, steps: int = 60
 ) -> LearningRateSearch:
     """Search a learning rate for the first phase of a recipe; see ``find_learning_rate``."""
+    recipe = replace(recipe, batch_size=part_size(recipe), accumulate=1)
     phase = recipe.phases[0]
     model = _model_of(unet, phase)
     _compile(model, unet, recipe.build_optimizer(phase, constant_rate=True))
@@ -135,15 +138,15 @@ def _phase(
     batches = partial(segmentation_dataset, brains, model, with_atlas=with_atlas)
     validation = None
     if validate:
-        size = min(recipe.batch_size, _VALIDATION_PATCHES)
+        size = min(part_size(recipe), _VALIDATION_PATCHES)
         steps = _VALIDATION_PATCHES // size
         validation = batches(batch_size=size, steps_per_epoch=steps, seed=0, split="test", fixed=True)
     return TrainingPhase(
         "with atlas" if with_atlas else "without atlas",
-        phase.iterations,
+        phase.iterations * recipe.accumulate,
         prepare,
         lambda step: batches(
-            batch_size=recipe.batch_size,
+            batch_size=part_size(recipe),
             steps_per_epoch=interval,
             seed=seed,
             augment=recipe.augment,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -17,6 +17,7 @@ from cytokeras.pipelines.pair_dataset import DEFAULT_CACHE_BYTES, pair_dataset
 from cytokeras.sampling import sample_cortex, sample_pairs, write_samples
 from cytokeras.training.checks import check_recipe_fits
 from cytokeras.training.learning_rate_search import LearningRateSearch, find_learning_rate
+from cytokeras.training.recipes import part_size
 from cytokeras.training.run_folder import RunFolder
 from cytokeras.training.training_run import DEFAULT_INTERVAL, Monitor, TrainingPhase, train_phases
 
@@ -126,13 +127,13 @@ def pretrain(
 
     phase = TrainingPhase(
         "pre-training",
-        recipe.steps,
+        recipe.steps * recipe.accumulate,
         prepare,
         lambda step: _batches(
             net,
             brain,
             pairs,
-            recipe.batch_size,
+            part_size(recipe),
             seed=seed,
             augment=recipe.augment,
             repeat=True,
@@ -160,6 +161,7 @@ def rate_search(
 ) -> LearningRateSearch:
     """Search a learning rate for a recipe with its optimizer, batch size and losses; see ``find_learning_rate``."""
     check_recipe_fits(net, recipe)
+    recipe = replace(recipe, batch_size=part_size(recipe), accumulate=1)
     count = steps * recipe.batch_size
     locations = sample_cortex(brain, min(count, recipe.patches), seed=seed, split="train")
     pairs = sample_pairs(brain, locations, count, seed=seed)

@@ -9,7 +9,9 @@ from typing import Any
 import keras
 
 from cytokeras.errors import UserError, nearest_name_hint
+from cytokeras.training.accumulation import accumulate_gradients
 from cytokeras.training.branch_rates import BranchRates
+from cytokeras.training.replica_clipping import clip_over_replicas
 from cytokeras.training.schedules import halved_at, halved_every, warmup_cosine
 
 
@@ -36,6 +38,8 @@ class PretrainingRecipe:
         decoupled_decay: Weight decay of ``"adamw"`` and ``"lamb"``, which is no part of the loss.
         ema_momentum: Share of the past in a running average of the weights, which the network has at the end of
             training; None: no average.
+        accumulate: Every batch goes through the network in so many parts, whose gradients are averaged; see
+            ``accumulate_gradients``.
         augment: Random changes of every patch by name, as in ``pair_dataset``; None as in the paper.
         auxiliary: Further tasks with the weights of their losses, see ``siamese_losses``; the network has to be
             built with them (``auxiliary=recipe.auxiliary``).
@@ -57,6 +61,7 @@ class PretrainingRecipe:
     clip_norm: float | None = None
     decoupled_decay: float = 0.0
     ema_momentum: float | None = None
+    accumulate: int = 1
     augment: str | None = None
     auxiliary: Mapping[str, float] = field(default_factory=dict, hash=False)
 
@@ -116,7 +121,7 @@ class FinetuningRecipe:
         batch_size: Patches in a batch.
         optimizer: As in ``PretrainingRecipe``.
         weight_decay: Factor of the L2 term.
-        clip_norm, decoupled_decay, ema_momentum, augment: As in ``PretrainingRecipe``.
+        clip_norm, decoupled_decay, ema_momentum, accumulate, augment: As in ``PretrainingRecipe``.
     """
 
     name: str
@@ -128,6 +133,7 @@ class FinetuningRecipe:
     clip_norm: float | None = None
     decoupled_decay: float = 0.0
     ema_momentum: float | None = None
+    accumulate: int = 1
     augment: str | None = None
 
     def build_optimizer(self, phase: Phase, *, constant_rate: bool = False) -> keras.optimizers.Optimizer:
@@ -172,7 +178,23 @@ def _optimizer(recipe: PretrainingRecipe | FinetuningRecipe, schedule: Any) -> k
         arguments["weight_decay"] = None  # Keras' own default is not 0
     if recipe.ema_momentum is not None:
         arguments |= {"use_ema": True, "ema_momentum": recipe.ema_momentum}
-    return _OPTIMIZERS[recipe.optimizer](schedule, **arguments)
+    plain = _OPTIMIZERS[recipe.optimizer](schedule, **arguments)
+    return clip_over_replicas(accumulate_gradients(plain, recipe.accumulate))
+
+
+def part_size(recipe: PretrainingRecipe | FinetuningRecipe) -> int:
+    """Samples that go through the network at once.
+
+    Raises:
+        UserError: The batches cannot be divided evenly.
+    """
+    size, rest = divmod(recipe.batch_size, recipe.accumulate) if recipe.accumulate >= 1 else (0, 1)
+    if rest:
+        raise UserError(
+            "batch_size must be a multiple of accumulate, which is at least 1. Received: "
+            f"batch_size={recipe.batch_size}, accumulate={recipe.accumulate}"
+        )
+    return size
 
 
 def _warmup_and_cosine(learning_rate: float, steps: int) -> Any:
