@@ -68,13 +68,13 @@ def test_two_devices_of_one_host_train_as_one() -> None:
     command = [sys.executable, str(HERE / "_replica_training.py")]
     process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr[-3000:]
-    found = json.loads(process.stdout)
-    assert found["replicas"] == 2
-    losses = found["alone"]["loss"]
-    assert abs(losses[-1] - losses[0]) > 0.01
-    for quantity, values in found["alone"].items():
-        np.testing.assert_allclose(found["shared"][quantity], values, rtol=1e-4, err_msg=quantity)
-    assert max(found["differences"].values()) < 1e-3, found["differences"]
+    # The first sums of the segmentation network have 300,000 terms, of which TensorFlow's own, on CPUs, keep four digits.
+    for name, tolerance in (("small", 1e-5), ("unet", 5e-3)):
+        found = json.loads(process.stdout)[name]
+        assert found["replicas"] == 2
+        assert found["alone"][-1] < 0.99 * found["alone"][0]
+        np.testing.assert_allclose(found["shared"], found["alone"], rtol=tolerance, err_msg=name)
+        assert max(found["differences"].values()) < 20 * tolerance, found["differences"]
 
 
 def test_unknown_precision_is_refused() -> None:
