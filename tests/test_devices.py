@@ -68,13 +68,11 @@ def test_two_devices_of_one_host_train_as_one() -> None:
     command = [sys.executable, str(HERE / "_replica_training.py")]
     process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr[-3000:]
-    # The first sums of the segmentation network have 300,000 terms, of which TensorFlow's own, on CPUs, keep four digits.
-    for name, tolerance in (("small", 1e-5), ("unet", 5e-3)):
-        found = json.loads(process.stdout)[name]
-        assert found["replicas"] == 2
-        assert found["alone"][-1] < 0.99 * found["alone"][0]
-        np.testing.assert_allclose(found["shared"], found["alone"], rtol=tolerance, err_msg=name)
-        assert max(found["differences"].values()) < 20 * tolerance, found["differences"]
+    found = json.loads(process.stdout)
+    assert found["replicas"] == 2
+    assert found["alone"][-1] < 0.99 * found["alone"][0]
+    np.testing.assert_allclose(found["shared"], found["alone"], rtol=1e-4)
+    assert found["largest_difference"] < 1e-3
 
 
 def test_unknown_precision_is_refused() -> None:
