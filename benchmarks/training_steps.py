@@ -165,6 +165,16 @@ def _torch_step(way: str, task: Task) -> Any:
 
 def keras_step(task: Task, *, jit_compile: bool | str = "auto") -> Any:
     """A function of inputs and targets that does one step of our network and gives the loss."""
+    model = keras_model(task, jit_compile=jit_compile)
+
+    def step(inputs: Any, targets: Any) -> float:
+        return float(model.train_on_batch(inputs, targets, return_dict=True)["loss"])
+
+    return step
+
+
+def keras_model(task: Task, *, jit_compile: bool | str = "auto") -> Any:
+    """Our network with the common initial weights, compiled."""
     import keras
 
     import cytokeras as ck
@@ -182,11 +192,7 @@ def keras_step(task: Task, *, jit_compile: bool | str = "auto") -> Any:
         variable.assign(draw_weight(layer, kind, tuple(variable.shape)))
     optimizer = keras.optimizers.SGD(task.learning_rate, MOMENTUM, nesterov=True, global_clipnorm=CLIPPED_TO)
     model.compile(optimizer, **losses, jit_compile=jit_compile)
-
-    def step(inputs: Any, targets: Any) -> float:
-        return float(model.train_on_batch(inputs, targets, return_dict=True)["loss"])
-
-    return step
+    return model
 
 
 def _memory_mb(field: str) -> float:

@@ -70,6 +70,7 @@ def probe(folder: Path) -> dict[str, np.ndarray]:
         found[metric.name] = metric.result()
     found |= branch_changes()
     found |= contrast_of_one_step()
+    found |= {"large batch": weights_after_training(1), "accumulated": weights_after_training(4)}
     found |= {f"golden {preset.name}": check_golden_pair(preset.name)[0] for preset in list_presets()}
     return {name: keras.ops.convert_to_numpy(value) for name, value in found.items()}
 
@@ -119,6 +120,23 @@ def contrast_of_one_step() -> dict[str, np.ndarray]:
     return {"contrastive_loss": loss, "contrastive_slopes": kernel - dense.get_weights()[0]}
 
 
+def weights_after_training(accumulate: int) -> np.ndarray:
+    """Weights after 6 updates with 8 samples each, given in so many batches; the rate is halved at updates 2 and 4."""
+    import keras
+
+    from cytokeras.training import BranchRates, accumulate_gradients, halved_at
+
+    x = keras.Input((4,))
+    heads = [keras.layers.Dense(3, kernel_initializer="ones", name=name)(x) for name in ("a_head", "b_head")]
+    model = keras.Model(x, keras.layers.Multiply(name="product")(heads))
+    sgd = keras.optimizers.SGD(halved_at((2, 4), initial_rate=0.05), momentum=0.9, global_clipnorm=0.5)
+    model.compile(BranchRates(accumulate_gradients(sgd, accumulate), {"b_": 10.0}), loss="mse")
+    rng = np.random.default_rng(0)
+    inputs, targets = rng.random((48, 4)).astype(np.float32), rng.random((48, 3)).astype(np.float32)
+    model.fit(inputs, targets, batch_size=8 // accumulate, epochs=1, shuffle=False, verbose=0)
+    return np.concatenate([np.ravel(weight) for weight in model.get_weights()])
+
+
 def is_installed(backend: str) -> bool:
     return importlib.util.find_spec(backend) is not None
 
@@ -160,6 +178,15 @@ def test_branch_rate_is_the_multiplier_on_every_backend(backend: str, results) -
     changes = results[backend]
     assert np.abs(changes["a_head_change"]).min() > 0
     np.testing.assert_allclose(changes["b_head_change"], 10.0 * changes["a_head_change"], rtol=1e-3)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_small_batches_train_as_a_large_one_on_every_backend(backend: str, results) -> None:
+    if not is_installed(backend):
+        pytest.skip(f"the Keras backend {backend} is not installed")
+    found = results[backend]
+    assert np.abs(found["large batch"] - 1.0).max() > 0.1
+    np.testing.assert_allclose(found["accumulated"], found["large batch"], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -70,11 +70,9 @@ def test_two_devices_of_one_host_train_as_one() -> None:
     assert process.returncode == 0, process.stderr[-3000:]
     found = json.loads(process.stdout)
     assert found["replicas"] == 2
-    losses = found["alone"]["loss"]
-    assert abs(losses[-1] - losses[0]) > 0.01
-    for quantity, values in found["alone"].items():
-        np.testing.assert_allclose(found["shared"][quantity], values, rtol=1e-4, err_msg=quantity)
-    assert max(found["differences"].values()) < 1e-3, found["differences"]
+    assert found["alone"][-1] < 0.99 * found["alone"][0]
+    np.testing.assert_allclose(found["shared"], found["alone"], rtol=1e-4)
+    assert found["largest_difference"] < 1e-3
 
 
 def test_unknown_precision_is_refused() -> None:

@@ -115,7 +115,10 @@ def _on_devices(names: Sequence[str]) -> Any:
     if backend == "tensorflow":
         import tensorflow as tf
 
-        return tf.distribute.MirroredStrategy([f"/device:{name.upper()}" for name in names]).scope()
+        # TensorFlow's collectives between CPU devices may pair sums that do not belong together.
+        on_cpu = all(name.upper().startswith("CPU") for name in names)
+        ops = tf.distribute.ReductionToOneDevice() if on_cpu else None
+        return tf.distribute.MirroredStrategy([f"/device:{name.upper()}" for name in names], ops).scope()
     if backend == "jax":
         # Our pipelines deal out the samples (shard="auto"): otherwise every host would read those of all.
         return keras.distribution.DataParallel(devices=list(names), auto_shard_dataset=False).scope()
