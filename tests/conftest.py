@@ -26,6 +26,15 @@ def seeded_weights() -> None:
         sys.modules["keras"].utils.set_random_seed(1)
 
 
+@pytest.fixture
+def eager() -> Iterator[None]:
+    """Run steps eagerly: tracing a network takes longer than the few steps of a test."""
+    tf = pytest.importorskip("tensorflow", reason="the pipelines feed networks through tf.data")
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(scope="module")
 def preset_unet() -> Any:
     from _presets import randomise, tiny_unet

@@ -199,8 +199,8 @@ def test_pretraining_takes_the_tasks_of_its_recipe():
         pretrain(tiny_net(auxiliary=("curvature",)), brain, recipe, verbose=0)
     net = tiny_net(auxiliary=recipe.auxiliary)
     before = net.get_layer("curvature_head").get_weights()
-    history = pretrain(net, brain, recipe, verbose=0).history
-    assert {"curvature_a_loss", "curvature_b_loss", "contrast_loss"} <= set(history)
+    (history,) = pretrain(net, brain, recipe, verbose=0)
+    assert {"curvature_a_loss", "curvature_b_loss", "contrast_loss"} <= set(history.history)
     assert not np.array_equal(net.get_layer("curvature_head").get_weights()[0], before[0])
     assert json.loads(json.dumps(recipe.as_dict()))["auxiliary"] == {"curvature": 0.5, "contrast": 1.0}
 

@@ -36,9 +36,8 @@ def losses_of(model: keras.Model, task: Task) -> list[float]:
     return [float(model.train_on_batch(inputs, targets, return_dict=True)["loss"]) for _ in range(STEPS)]
 
 
-@pytest.mark.parametrize("network", LOSS_BATCH)
-def test_bfloat16_and_xla_train_as_float32_does(network: str, tmp_path) -> None:
-    task = Task(network, 16.0, LOSS_BATCH[network], widths=(4,) * 6)
+def test_bfloat16_and_xla_train_as_float32_does(tmp_path) -> None:
+    task = Task("siamese", 16.0, LOSS_BATCH["siamese"], widths=(4,) * 6)
     expected = losses_of(keras_model(task, jit_compile=False), task)
     before = keras.config.dtype_policy().name
     with training_scope(precision="bfloat16"):

@@ -110,7 +110,7 @@ def test_unknown_recipe_names_the_nearest(lookup):
 
 def test_pretraining_trains_and_scores(net, brain):
     before = [np.array(weight) for weight in net.trainable_weights]
-    history = pretrain(net, brain, TINY_PRETRAINING, verbose=0)
+    (history,) = pretrain(net, brain, TINY_PRETRAINING, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
     changed = [(np.array(w) != b).any() for w, b in zip(net.trainable_weights, before, strict=True)]
     assert np.mean(changed) > 0.9

@@ -92,8 +92,7 @@ def test_wrong_settings_end_in_one_line(tmp_path, capsys):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["run.yaml"]
 
 
-def test_pretrain_and_finetune_write_run_folders(brain, tmp_path, capsys):
-    pytest.importorskip("tensorflow", reason="the pipelines feed networks through tf.data")
+def test_pretrain_and_finetune_write_run_folders(brain, tmp_path, capsys, eager):
     siamese, unet, config = tmp_path / "siamese", tmp_path / "unet", tmp_path / "run.yaml"
     config.write_text(f"out: {siamese}\ninterval: 3\nwidths: [2, 2, 2, 2, 2, 2]\nset:\n  learning_rate: 1.0e-4\n")
     status = main(["pretrain", str(brain), "--quiet", "--config", str(config), *PRETRAINING])

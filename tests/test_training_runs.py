@@ -17,6 +17,7 @@ from _small_brain import network, small_brain
 
 from cytokeras.errors import UserError
 from cytokeras.training import FinetuningRecipe, Phase, RunFolder, StopOnDivergence, finetune, load_state, save_state
+from cytokeras.training.finetuning import finetuning_settings
 from cytokeras.training.training_run import Monitor, TrainingPhase, train_phases
 
 pytest.importorskip("tensorflow", reason="the pipelines feed networks through tf.data")
@@ -134,7 +135,7 @@ def test_run_folder_keeps_settings_log_curves_and_events(undisturbed):
     assert float(run.last_scores()["val_loss"]) > 0
 
 
-def test_finetuning_goes_on_from_a_checkpoint(tmp_path):
+def test_finetuning_goes_on_from_a_checkpoint(tmp_path, eager):
     def train(folder, callbacks=()):
         unet, brain = network(), small_brain()
         finetune(unet, brain, RECIPE, run=folder, interval=2, callbacks=callbacks, verbose=0)
@@ -148,7 +149,9 @@ def test_finetuning_goes_on_from_a_checkpoint(tmp_path):
 
 
 def test_run_with_other_settings_is_refused(tmp_path):
-    finetune(network(), small_brain(), replace(RECIPE, phases=RECIPE.phases[:1]), run=tmp_path / "run", verbose=0)
+    RunFolder(
+        tmp_path / "run", finetuning_settings(network(), small_brain(), RECIPE, seed=0, interval=100, validate=False)
+    )
     with pytest.raises(UserError, match=r"recipe.batch_size 2 \(now 3\)"):
         finetune(network(), small_brain(), replace(RECIPE, batch_size=3), run=tmp_path / "run", verbose=0)
 

@@ -98,16 +98,16 @@ class Phase:
         learning_rate: Initial or, with warm-up, largest rate.
         with_atlas: Whether the atlas path takes part.
         atlas_rate_factor: The atlas branch learns so many times faster.
-        texture_rate_factor: The texture branch, which transferred weights begin, learns so many times faster.
         halve_at: Iterations at which the rate is halved; None: warm-up and cosine as in ``PretrainingRecipe``.
+        texture_rate_factor: The texture branch, which transferred weights begin, learns so many times faster.
     """
 
     iterations: int
     learning_rate: float
     with_atlas: bool
     atlas_rate_factor: float = 1.0
-    texture_rate_factor: float = 1.0
     halve_at: tuple[int, ...] | None = (3000, 5000, 6000)
+    texture_rate_factor: float = 1.0
 
 
 @dataclass(frozen=True)
