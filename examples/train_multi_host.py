@@ -23,15 +23,12 @@ import cytokeras as ck
 from cytokeras.training import (
     FinetuningRecipe,
     PretrainingRecipe,
-    StopOnNonFinite,
+    StopOnDivergence,
     finetuning_recipe,
     join_hosts,
     pretraining_recipe,
     training_scope,
 )
-
-SIAMESE_PX = {2.0: 1019, 8.0: 258, 16.0: 132, 20.0: 132}
-UNET_PX = {2.0: 2025, 8.0: 510, 16.0: 258, 20.0: 258}
 
 
 def main() -> None:
@@ -45,7 +42,7 @@ def main() -> None:
         log = [keras.callbacks.CSVLogger(arguments.out / "log.csv", append=True)]
     train = {"pretrain": pretrain, "finetune": finetune}[arguments.task]
     with training_scope("all", arguments.precision):
-        model = train(brain, arguments, callbacks=[StopOnNonFinite(), *log], verbose=2 if process == 0 else 0)
+        model = train(brain, arguments, callbacks=[StopOnDivergence(), *log], verbose=2 if process == 0 else 0)
     if process == 0:
         print(model.save_pretrained(arguments.out / {"pretrain": "siamese", "finetune": "atlas-unet"}[arguments.task]))
 
@@ -53,9 +50,9 @@ def main() -> None:
 def pretrain(brain: ck.Brain, arguments: argparse.Namespace, **fit: Any) -> keras.Model:
     """Self-supervised training on patch pairs."""
     recipe = overridden(pretraining_recipe(arguments.recipe), arguments)
-    side = SIAMESE_PX[arguments.pixel_size_um]
+    input_shape = ck.SiameseDistanceNet.input_shape_for(arguments.pixel_size_um)
     net = ck.SiameseDistanceNet(
-        (side, side, 1),
+        input_shape,
         pixel_size_um=arguments.pixel_size_um,
         widths=arguments.widths,
         weight_decay=recipe.weight_decay,
@@ -67,7 +64,9 @@ def pretrain(brain: ck.Brain, arguments: argparse.Namespace, **fit: Any) -> kera
     )
     locations = ck.sample_cortex(brain, recipe.patches, seed=arguments.seed, split="train")
     pairs = ck.sample_pairs(brain, locations, recipe.pairs, seed=arguments.seed)
-    dataset = ck.pair_dataset(brain, pairs, side, recipe.batch_size, seed=arguments.seed, shard="auto", form="keras")
+    dataset = ck.pair_dataset(
+        brain, pairs, input_shape[0], recipe.batch_size, seed=arguments.seed, shard="auto", form="keras"
+    )
     net.fit(dataset, epochs=recipe.epochs, shuffle=False, **fit)
     return net
 
@@ -75,10 +74,9 @@ def pretrain(brain: ck.Brain, arguments: argparse.Namespace, **fit: Any) -> kera
 def finetune(brain: ck.Brain, arguments: argparse.Namespace, **fit: Any) -> keras.Model:
     """Supervised training on the annotated sections, phase after phase."""
     recipe = overridden(finetuning_recipe(arguments.recipe), arguments)
-    side = UNET_PX[arguments.pixel_size_um]
     unet = ck.AtlasUNet(
         len(brain.labels.names),
-        (side, side, 1),
+        ck.AtlasUNet.input_shape_for(arguments.pixel_size_um),
         len(brain.atlas.names),
         pixel_size_um=arguments.pixel_size_um,
         widths=arguments.widths,
@@ -124,7 +122,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--task", choices=["pretrain", "finetune"], default="pretrain")
     parser.add_argument("--recipe", default="adam-cosine", help="a recipe of cytokeras.training (%(default)s)")
     parser.add_argument("--start-from", help="fine-tuning: preset or folder of a pre-trained SiameseDistanceNet")
-    parser.add_argument("--pixel-size-um", type=float, default=16.0, choices=sorted(UNET_PX), help="(%(default)s)")
+    parser.add_argument("--pixel-size-um", type=float, default=16.0, help="of the sections (%(default)s)")
     parser.add_argument("--widths", type=int, nargs=6, default=(16, 32, 64, 64, 128, 128), help="channels of blocks")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], help="bfloat16 for GPUs from 2020 on")
     parser.add_argument("--out", type=Path, default=Path("runs/multi-host"), help="folder of the run (%(default)s)")
