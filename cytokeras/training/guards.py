@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 
 from cytokeras.errors import UserError
 
@@ -30,7 +31,7 @@ class StopOnDivergence(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Keep the weights that training starts from."""
         self._first = None
-        self._good = self.model.get_weights()
+        self._good = _copied_weights(self.model)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Remember the epoch for the message."""
@@ -54,7 +55,12 @@ class StopOnDivergence(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Keep the weights of a good epoch."""
-        self._good = self.model.get_weights()
+        self._good = _copied_weights(self.model)
+
+
+def _copied_weights(model: keras.Model) -> list[np.ndarray]:
+    # PyTorch's arrays are views of memory that training goes on writing to.
+    return [np.array(weight) for weight in model.get_weights()]
 
 
 class StopAtStep(keras.callbacks.Callback):

@@ -41,7 +41,7 @@ class LearningRateSearch:
 def find_learning_rate(
     model: keras.Model, batches: Iterable[Any], *, lowest: float = 1e-6, highest: float = 1.0, steps: int = 100
 ) -> LearningRateSearch:
-    """Train a compiled model with a rate that rises exponentially, and put its weights back.
+    """Train a compiled model with a rate that rises exponentially, and put weights and optimizer back.
 
     The range test of Smith 2017 (Cyclical learning rates for training neural networks). Spitzer et al. 2018: "choosing
     a good learning rate was essential".
@@ -63,7 +63,9 @@ def find_learning_rate(
             f"lowest={lowest}, highest={highest}, steps={steps}"
         )
     optimizer = model.optimizer
-    before = model.get_weights()
+    optimizer.build(model.trainable_variables)
+    state = [*model.variables, *optimizer.variables]
+    before = [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in state]  # PyTorch's are views
     rates, losses = np.geomspace(lowest, highest, steps), []
     average, best = 0.0, math.inf
     source = iter(batches)
@@ -87,9 +89,8 @@ def find_learning_rate(
             if losses[-1] > _STOP_FACTOR * best:
                 break
     finally:
-        model.set_weights(before)
-        for variable in optimizer.variables:
-            variable.assign(keras.ops.zeros_like(variable))
+        for variable, value in zip(state, before, strict=True):
+            variable.assign(value)
     if len(losses) < 2:
         raise UserError(f"The loss is not finite with a learning rate of {lowest:g}: check inputs and targets.")
     lowest_loss = int(np.argmin(losses))
