@@ -287,7 +287,7 @@ FINETUNING_RECIPES = {
             source="ours: adam-cosine, shortened to minutes on two cores",
             phases=(
                 Phase(10, 3e-3, with_atlas=False, halve_at=None),
-                Phase(90, 3e-3, with_atlas=True, atlas_rate_factor=2.0, halve_at=None),
+                Phase(40, 3e-3, with_atlas=True, atlas_rate_factor=2.0, halve_at=None),
             ),
         ),
     )
