@@ -98,6 +98,7 @@ def train_phases(
     histories = []
     for number in range(progress["phase"], len(phases)):
         phase, model = phases[number], phases[number].prepare()
+        every = min(interval, phase.steps)
         step = progress["step"] if resumed else 0
         if run is not None and resumed:
             optimizer = model.optimizer if step else None
@@ -107,13 +108,13 @@ def train_phases(
         resumed = False
         own: list[keras.callbacks.Callback] = [StopOnDivergence(), StopAtStep(phase.steps, done=step)]
         if run is not None:
-            own.append(_Recorder(run, number, phase, network, monitor, interval, progress))
+            own.append(_Recorder(run, number, phase, network, monitor, every, progress))
         histories.append(
             model.fit(
                 phase.dataset(step),
-                initial_epoch=step // interval,
-                epochs=math.ceil(phase.steps / interval),
-                steps_per_epoch=interval,
+                initial_epoch=step // every,
+                epochs=math.ceil(phase.steps / every),
+                steps_per_epoch=every,
                 validation_data=phase.validation,
                 callbacks=[*own, *callbacks],
                 shuffle=False,
