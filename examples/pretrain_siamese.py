@@ -1,6 +1,6 @@
 """Pre-train a Siamese network on the unlabelled sections of a brain.
 
-    python examples/pretrain_siamese.py runs/siamese                       # a synthetic brain, an hour on two cores
+    python examples/pretrain_siamese.py runs/siamese                       # a synthetic brain
     python examples/pretrain_siamese.py runs/siamese --brain my-brain --recipe paper
 
 Started again after it was stopped, it goes on from its last checkpoint.

@@ -83,13 +83,7 @@ def train_siamese(folder: Path, recipe_name: str, first_stage: Path | None = Non
                 "synthetic": True,
             },
             "recipe": recipe.as_dict() if first_stage is None else {**recipe.as_dict(), "started_from": FIRST_STAGE},
-            "scores": {
-                "err_dist on held-out sections (mm)": scores.err_dist_mm,
-                "err_dist of the best constant guess (mm)": scores.constant_guess_mm,
-                "coordinate error on held-out sections (mm)": scores.coordinate_error_mm,
-                "coordinate error of the best constant guess (mm)": scores.constant_coordinate_mm,
-                "pairs scored": scores.pairs,
-            },
+            "scores": scores.as_dict(),
             **commit(),
         },
     )

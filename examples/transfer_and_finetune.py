@@ -1,6 +1,6 @@
 """Move the texture branch of a Siamese network into an atlas U-Net and train that on annotated sections.
 
-    python examples/transfer_and_finetune.py runs/unet                     # two synthetic brains, about 20 minutes
+    python examples/transfer_and_finetune.py runs/unet                     # two synthetic brains
     python examples/transfer_and_finetune.py runs/unet --brains B20 B21 B22 --start runs/siamese/preset --recipe paper
 
 Plain Keras is all that ``finetune`` uses: ``compile`` with a loss and metrics of cytokeras, ``fit`` on the batches of

@@ -86,10 +86,25 @@ def test_wrong_settings_end_in_one_line(tmp_path, capsys):
     assert "interval:" in error_of(capsys, "pretrain", tmp_path, "--config", config)
     config.write_text("precision: float8\n")
     assert "must be one of float32" in error_of(capsys, "pretrain", tmp_path, "--config", config)
+    config.write_text("widths: 5\n")
+    assert "must be a list of 6" in error_of(capsys, "pretrain", tmp_path, "--config", config)
+    config.write_text("quiet: perhaps\n")
+    assert "must be true or false" in error_of(capsys, "pretrain", tmp_path, "--config", config)
+    config.write_text("from: random\n")
+    assert "--out: give a folder" in error_of(capsys, "finetune", tmp_path, "--config", config)
     config.write_text("- 3\n")
     assert "holds no settings" in error_of(capsys, "pretrain", tmp_path, "--config", config)
     assert "--from: give the preset" in error_of(capsys, "finetune", tmp_path, "--out", tmp_path / "run")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["run.yaml"]
+
+
+def test_flags_that_a_preset_has_decided_are_refused(brain, tmp_path, capsys):
+    start = ["--from", "siamese-phantom-16um", "--out", tmp_path / "run"]
+    assert "--widths: siamese" in error_of(capsys, "pretrain", brain, *start, "--widths", *6 * ["2"])
+    assert "--patch-size: siamese" in error_of(capsys, "pretrain", brain, *start, "--patch-size", "140")
+    assert "--no-atlas: atlas" in error_of(
+        capsys, "finetune", brain, "--from", "atlas-unet-phantom-16um", "--out", tmp_path / "run", "--no-atlas"
+    )
 
 
 def test_pretrain_and_finetune_write_run_folders(brain, tmp_path, capsys, eager):

@@ -58,18 +58,17 @@ def parse_config(parser: argparse.ArgumentParser, arguments: argparse.Namespace)
     return arguments
 
 
-def with_fields(recipe: R, changes: list[str] | dict[str, Any]) -> R:
+def with_fields(recipe: R, changes: Sequence[str]) -> R:
     """Return a recipe with some fields changed.
 
     Args:
         recipe: A dataclass; ``phases.0.iterations`` reaches into the first of several phases.
-        changes: Texts ``field=value`` with values as in YAML, or a mapping.
+        changes: Texts ``field=value`` with values as in YAML.
 
     Raises:
         UserError: A field does not exist, or the value is of another kind than the one it replaces.
     """
-    pairs = changes.items() if isinstance(changes, dict) else [_split(change) for change in changes]
-    for field, value in pairs:
+    for field, value in map(_split, changes):
         recipe = _changed(recipe, field.split("."), value, field)
     return recipe
 
@@ -95,6 +94,14 @@ def pixel_size_of(sections: Sequence[Section]) -> float:
             f"The sections have pixels of {sizes[0]:g} to {sizes[-1]:g} µm; a network is trained with one size."
         )
     return sizes[0]
+
+
+def refuse_fixed(arguments: argparse.Namespace, *names: str) -> None:
+    """Raise UserError where a flag was given that the preset to start from has decided already."""
+    for name in names:
+        if getattr(arguments, name):
+            flag = "--" + name.replace("_", "-")
+            raise UserError(f"{flag}: {arguments.start} has decided that already; leave the flag out.")
 
 
 def input_shape(model: Any, pixel_size_um: float, patch_size: int | None) -> tuple[int, int, int]:
@@ -162,7 +169,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _take(parser: argparse.ArgumentParser, arguments: argparse.Namespace, name: Any, value: Any) -> None:
     """Set one flag from a file, unless it was given on the command line."""
     key = str(name).replace("-", "_")
-    actions = {action.dest: action for action in parser._actions if action.option_strings}
+    actions = {option.lstrip("-").replace("-", "_"): a for a in parser._actions for option in a.option_strings}
     if key not in actions or key in ("help", "config"):
         hint = nearest_name_hint(key, actions)
         raise UserError(f"--config {arguments.config}, {name}: no such setting.{hint}")
@@ -172,11 +179,15 @@ def _take(parser: argparse.ArgumentParser, arguments: argparse.Namespace, name: 
             raise UserError(f"--config {arguments.config}, set: write a mapping of fields to values.")
         # The flags' own changes come after those of the file and win.
         arguments.set = [*(f"{field}={json.dumps(each)}" for field, each in value.items()), *arguments.set]
-    elif getattr(arguments, key) == action.default:
-        setattr(arguments, key, _checked(action, value, f"--config {arguments.config}, {name}"))
+    elif getattr(arguments, action.dest) == action.default:
+        setattr(arguments, action.dest, _checked(action, value, f"--config {arguments.config}, {name}"))
 
 
 def _checked(action: argparse.Action, value: Any, where: str) -> Any:
+    if action.nargs == 0 and not isinstance(value, bool):
+        raise UserError(f"{where}: must be true or false.")
+    if isinstance(action.nargs, int) and action.nargs and not (isinstance(value, list) and len(value) == action.nargs):
+        raise UserError(f"{where}: must be a list of {action.nargs}.")
     try:
         if isinstance(value, list):
             return [action.type(str(each)) if callable(action.type) else each for each in value]

@@ -72,7 +72,8 @@ def _train(arguments: argparse.Namespace, brains: list[Brain], recipe: Finetunin
         print(f"{run.preset}  (complete, kept)")
         return 0
     finetune(unet, brains, recipe, run=run, verbose=0 if arguments.quiet else "auto", **common)
-    scores = run.last_scores()
+    # Averaged weights come into the network after the last validation.
+    scores = run.last_scores() if recipe.ema_momentum is None else {}
     unet.save_pretrained(run.preset, metadata=_metadata(brains, recipe, arguments.start, scores))
     print(f"preset  {run.preset}\ncurves  {run.curves}")
     for name, value in scores.items():
@@ -86,13 +87,15 @@ def _network(arguments: argparse.Namespace, brains: list[Brain], recipe: Finetun
 
     source = None
     if arguments.start != _RANDOM:
+        _run_settings.refuse_fixed(arguments, "widths")
         if describe_preset(arguments.start).class_name == "AtlasUNet":
+            _run_settings.refuse_fixed(arguments, "patch_size", "no_atlas")
             return AtlasUNet.from_pretrained(arguments.start, num_classes=len(brains[0].labels))
         source = SiameseDistanceNet.from_pretrained(arguments.start)
     pixel_um = source.pixel_size_um if source is not None else _run_settings.pixel_size_of(brains[0].sections)
     given: dict[str, Any] = {} if arguments.widths is None else {"widths": arguments.widths}
     if source is not None:
-        given = {name: source.get_config()[name] for name in ("widths", "first_stride", "first_pool")} | given
+        given = {name: source.get_config()[name] for name in ("widths", "first_stride", "first_pool")}
     atlas = brains[0].atlas
     unet = AtlasUNet(
         len(brains[0].labels),

@@ -82,6 +82,7 @@ def _network(
     from cytokeras.models import SiameseDistanceNet
 
     if arguments.start is not None:
+        _run_settings.refuse_fixed(arguments, "widths", "patch_size")
         net = SiameseDistanceNet.from_pretrained(arguments.start)
         config = net.get_config()
         return net, replace(recipe, output_scale_mm=config["output_scale_mm"], weight_decay=config["weight_decay"])
