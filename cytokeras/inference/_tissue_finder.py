@@ -77,9 +77,9 @@ class TissueFinder:
 
 
 def _square_sums(values: np.ndarray, firsts: np.ndarray, side: int) -> np.ndarray:
-    """Return the sums over ``side`` columns from each of ``firsts`` on, (rows, len(firsts)) int64."""
-    running = np.zeros((values.shape[0], values.shape[1] + 1), np.int64)
-    np.cumsum(values, axis=1, dtype=np.int64, out=running[:, 1:])
+    """Return the sums over ``side`` columns from each of ``firsts`` on, (rows, len(firsts)) int32."""
+    running = np.zeros((values.shape[0], values.shape[1] + 1), np.int32)
+    np.cumsum(values, axis=1, dtype=np.int32, out=running[:, 1:])
     return running[:, firsts + side] - running[:, firsts]
 
 

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
 
 from cytokeras.brain import Atlas, Section
 from cytokeras.errors import UserError
+from cytokeras.inference._fixed_network import FixedNetwork, fixed_network
 from cytokeras.inference._resampled_image import ResampledImage
 from cytokeras.inference.tiling import Window
 
 # Rows of the map after block 1 that are computed at a time.
 _STRIP_ROWS = 64
 
+# A section has windows of one shape, and of the same one turned when symmetries are averaged.
+_NETWORKS_KEPT = 2
+
 # (quarter turns, mirrored): the symmetries of the square.
 _SYMMETRIES = tuple((turns, mirrored) for mirrored in (False, True) for turns in range(4))
 
 
 class NetworkPool:
-    """Copies of one model for windows of the sizes that are asked for, each built once.
+    """Copies of one model for windows of the sizes that are asked for; the last ones are kept, as they hold memory.
 
     Args:
         model: An AtlasUNet.
@@ -28,7 +33,7 @@ class NetworkPool:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self._networks: dict[tuple[int, int, bool], SplitNetwork] = {}
+        self._networks: OrderedDict[tuple[int, int, bool], SplitNetwork] = OrderedDict()
         self._lock = threading.Lock()
 
     def network(self, rows: int, columns: int, with_atlas: bool) -> SplitNetwork:
@@ -36,7 +41,10 @@ class NetworkPool:
         key = (rows, columns, with_atlas)
         with self._lock:
             if key not in self._networks:
+                while len(self._networks) >= _NETWORKS_KEPT:
+                    self._networks.popitem(last=False)
                 self._networks[key] = self._build(*key)
+            self._networks.move_to_end(key)
             return self._networks[key]
 
     def _build(self, rows: int, columns: int, with_atlas: bool) -> SplitNetwork:
@@ -51,9 +59,9 @@ class NetworkPool:
         if with_atlas:
             shapes["atlas"] = (*self.model.atlas_field_of((rows, columns)).shape, self.model.atlas_channels)
         return SplitNetwork(
-            _ready(folded_copy(stem, {"image": (strip_px, columns, channels)})),
-            _ready(folded_copy(trunk, shapes)),
-            (*maps, int(stem.output_shape[-1])),
+            fixed_network(folded_copy(stem, {"image": (strip_px, columns, channels)})),
+            fixed_network(folded_copy(trunk, shapes)),
+            maps[0],
             (strip, strip_px, int(field.stride)),
         )
 
@@ -62,38 +70,31 @@ class SplitNetwork:
     """A network whose first block works on strips of the image, the rest on the whole map.
 
     The maps of the first block would take more memory than all others together, and fetching it from the system more
-    time than filling it.
+    time than filling it. Calls from several threads take turns.
 
     Args:
         stem: Block 1 for strips of the image.
         trunk: The rest.
-        map_shape: (rows, columns, channels) of the map after block 1.
+        map_rows: Rows of the map after block 1.
         strip: Rows of the map from one strip, pixel rows of a strip, and pixels from one row of the map to the next.
     """
 
-    def __init__(self, stem: Any, trunk: Any, map_shape: tuple[int, int, int], strip: tuple[int, int, int]) -> None:
+    def __init__(self, stem: FixedNetwork, trunk: FixedNetwork, map_rows: int, strip: tuple[int, int, int]) -> None:
         self._stem, self._trunk = stem, trunk
-        self._map_shape, self._strip = map_shape, strip
+        self._map_rows, self._strip = map_rows, strip
+        self._lock = threading.Lock()
 
     def predict(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
         """Return the probabilities (h, w, C) float32 of one window."""
-        texture = np.empty((1, *self._map_shape), np.float32)
         rows, height, stride = self._strip
-        for first in range(0, self._map_shape[0], rows):
-            start = min(first, self._map_shape[0] - rows)  # the last strip goes back over rows of the one before
-            pixels = inputs["image"][None, start * stride : start * stride + height]
-            texture[:, start : start + rows] = np.asarray(self._stem.predict_on_batch({"image": pixels}))
-        rest = {name: array[None] for name, array in inputs.items() if name != "image"}
-        return np.asarray(self._trunk.predict_on_batch({"texture": texture, **rest}))[0]
-
-
-def _ready(network: Any) -> Any:
-    """Make a network predict without being compiled by XLA, which takes 20 s and more for a shape on CPUs."""
-    import keras
-
-    network.compile(jit_compile=keras.backend.backend() == "jax")  # JAX knows no other way
-    network.make_predict_function()  # here, under the lock: threads that predict would each make their own
-    return network
+        with self._lock:
+            for first in range(0, self._map_rows, rows):
+                start = min(first, self._map_rows - rows)  # the last strip goes back over rows of the one before
+                self._stem.fill("image", inputs["image"][start * stride : start * stride + height])
+                self._trunk.fill("texture", self._stem.predict(), start)
+            for name in inputs.keys() - {"image"}:
+                self._trunk.fill(name, inputs[name])
+            return self._trunk.predict()
 
 
 class WindowNetwork:
