@@ -293,7 +293,7 @@ def dask() -> None:
     import cytokeras as ck
     from cytokeras.inference._dask_cluster import dask_client
 
-    print("\n| Dask workers (one thread each) | s for 8 sections of 4096 px | throughput |\n|---|---|---|")
+    print("\n| Dask workers (one thread each) | s for 8 sections of 8192 px | throughput |\n|---|---|---|")
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         brain = _dask_brain(folder / "brain")
@@ -331,7 +331,7 @@ def _dask_brain(folder: Path) -> Any:
 
     ball = trimesh.creation.icosphere(2)
     surfaces = {"left": Hemisphere("left", *(Mesh(ball.vertices * radius, ball.faces) for radius in (4, 2, 5)))}
-    pixels = _tissue_section(4096).image.array
+    pixels = np.pad(_tissue_section(SECTION_PX - 64).image.array, 32, constant_values=245)  # glass all around
     sections = []
     for number, id in enumerate([f"s{k}" for k in range(8)] + ["w0", "w1"]):
         plane = SectionPlane([[0, 0.002, -4], [-0.002, 0, 4]], [0, 0.3 * number - 1.5, 0], [1, 0, 0], [0, 0, 1])

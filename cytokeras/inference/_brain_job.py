@@ -85,7 +85,7 @@ def do_section_elsewhere(job: dict[str, Any]) -> str | None:
             path, names = job["atlas"]
             atlas = _atlas(path, tuple(names))
         options = SectionOptions(**job["options"])
-        networks = _networks(job["network"])
+        networks = _networks(*job["network"])
         do_section(networks, brain.section(job["section"]), atlas, brain.labels, Path(job["folder"]), options)
     except UserError as error:
         if type(error) is not UserError:  # busy: the process that holds the output may be about to end
@@ -95,14 +95,14 @@ def do_section_elsewhere(job: dict[str, Any]) -> str | None:
 
 
 def describe_job(
-    brain: Brain, section: Section, atlas: Any, network: Path, folder: Path, options: SectionOptions
+    brain: Brain, section: Section, atlas: Any, network: tuple[Path, str], folder: Path, options: SectionOptions
 ) -> dict[str, Any]:
-    """Return what `do_section_elsewhere` takes."""
+    """Return what `do_section_elsewhere` takes; ``network`` is a preset's folder and a digest of what is in it."""
     return {
         "brain": str(brain.folder.resolve()) if brain.folder else None,
         "section": section.id,
         "atlas": atlas,
-        "network": str(network.resolve()),
+        "network": [str(network[0].resolve()), network[1]],
         "folder": str(folder.resolve()),
         "options": asdict(options),
     }
@@ -119,8 +119,14 @@ def _atlas(path: str, names: tuple[str, ...]) -> Atlas:
     return Atlas.read(path, names)
 
 
-@functools.lru_cache(maxsize=1)
-def _networks(folder: str) -> NetworkPool:
+_last_networks: dict[str, NetworkPool] = {}
+
+
+def _networks(folder: str, digest: str) -> NetworkPool:
+    """Return the network of that digest, which stands in another folder for every brain."""
     from cytokeras.models import AtlasUNet
 
-    return NetworkPool(AtlasUNet.from_pretrained(folder))
+    if digest not in _last_networks:
+        _last_networks.clear()
+        _last_networks[digest] = NetworkPool(AtlasUNet.from_pretrained(folder))
+    return _last_networks[digest]

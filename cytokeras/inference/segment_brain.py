@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -11,6 +12,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from cytokeras._files import atomic_path, create_folder, same_settings, write_json
 from cytokeras._progress import progress as show_progress
@@ -226,7 +229,7 @@ def _on_cluster(
         return
     if brain.folder is None:
         raise UserError(f"brain {brain.name}: Dask workers open the brain themselves; save it and open its folder.")
-    network = model.save_pretrained(folder / "network")
+    network = model.save_pretrained(folder / "network"), _network_digest(model)
     place: Any = "brain" if used_atlas is not None else None
     if isinstance(atlas, Atlas) and used_atlas is not None:
         used_atlas.write(folder / "atlas.nii.gz")
@@ -234,6 +237,11 @@ def _on_cluster(
     jobs = {id: describe_job(brain, section, place, network, folder, options) for id, section in sections.items()}
     with dask_client(scheduler, workers) as client:
         yield run_jobs(client, do_section_elsewhere, jobs, retries)
+
+
+def _network_digest(model: Any) -> str:
+    config = json.dumps(model.get_config(), sort_keys=True)
+    return digest([*model.get_weights(), np.frombuffer(config.encode(), np.uint8)])
 
 
 def _write_failures(folder: Path, failed: dict[str, str], part: tuple[int, int] | None) -> None:

@@ -6,6 +6,8 @@ another first stride, or without its first pool, brings its own geometry. No Ker
 
 from __future__ import annotations
 
+import bisect
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -122,7 +124,8 @@ class FieldGeometry:
 
     def valid_size(self, at_least: int) -> int:
         """Smallest valid input size that is not below ``at_least`` pixels."""
-        size = max(int(at_least), 1)
+        enough = math.ceil(self.receptive_field + self.stride)  # for one output cell
+        size = max(int(at_least), bisect.bisect_left(range(enough), 1, key=self.output_size))
         while not self.is_valid(size):
             size += 1
         return size
