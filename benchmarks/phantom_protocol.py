@@ -3,15 +3,21 @@
     python benchmarks/phantom_protocol.py prior profiles --level standard --runs runs/protocol
     python benchmarks/phantom_protocol.py network --level standard --folds 0 --runs runs/protocol
 
-Brains are drawn once into the runs folder; a result that is there already is not computed again.
+Brains are drawn once into the runs folder; a result that is there already is not computed again, and an interrupted
+training goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as `cytokeras finetune` does
 
 import numpy as np
 from _depth_profiles import ProfileClassifier, depth_profiles_at
@@ -30,7 +36,7 @@ PIXEL_SIZE_UM = 16.0
 SECTIONS_MM = tuple(float(y) for y in np.arange(-99.0, -44.0, 4.0))
 PLACES = 6000
 FIRST_AREA = VISUAL_SCHEME.index(VISUAL_AREAS[0])
-TRAINING_STEPS = 300
+TRAINING_STEPS = 1500
 METHODS = ("prior", "profiles", "network")
 
 
@@ -62,7 +68,8 @@ def score(method: str, level: str, fold: int, runs: Path) -> dict[str, object]:
     held_out = brains.pop(fold)
     training = [expert_view(brain) for brain in brains]
     places = ck.sample_cortex(held_out, PLACES, seed=0, split=None, max_obliqueness_deg=90.0)
-    predict = {"prior": by_prior, "profiles": by_profiles, "network": by_network}[method]
+    network = partial(by_network, run=runs / "training" / f"{level}-{fold}")
+    predict = {"prior": by_prior, "profiles": by_profiles, "network": network}[method]
     predicted = predict(training, held_out, places)
     true = classes_at(held_out, places)
     kept = (true != UNLABELLED) & (true >= FIRST_AREA - 1)
@@ -145,8 +152,8 @@ def by_profiles(training: list[Brain], held_out: Brain, places: CortexLocations)
     return classifier.predict(depth_profiles_at(held_out, places))
 
 
-def by_network(training: list[Brain], held_out: Brain, places: CortexLocations) -> np.ndarray:
-    """The U-Net on texture alone from random weights."""
+def by_network(training: list[Brain], held_out: Brain, places: CortexLocations, run: Path) -> np.ndarray:
+    """The U-Net on texture alone from random weights; training is kept in the folder ``run``."""
     import keras
 
     from cytokeras.training import FinetuningRecipe, Phase, finetune
@@ -168,7 +175,7 @@ def by_network(training: list[Brain], held_out: Brain, places: CortexLocations) 
         optimizer="adam",
         clip_norm=1.0,
     )
-    finetune(unet, training, recipe, verbose=2)
+    finetune(unet, training, recipe, run=run, verbose=2)
     result = np.full(len(places), FIRST_AREA - 1)
     for index in np.unique(places.section):
         here = np.flatnonzero(places.section == index)
