@@ -77,7 +77,7 @@ def row_of(found: dict[str, Any]) -> str:
         return f"– | – | stopped: {found['stopped']}"
     pairs = ("err_dist_mm", "constant_guess_mm"), ("coordinate_error_mm", "constant_coordinate_mm")
     errors = " | ".join(f"{found[error]:.1f} ({found[constant]:.1f})" for error, constant in pairs)
-    return f"{errors} | {'collapsed' if found['collapsed'] else 'trained'}"
+    return f"{errors} | {'distances no better than the constant' if found['collapsed'] else 'trained'}"
 
 
 def outcome(name: str, pixel_size_um: float, seed: int, runs: Path) -> dict[str, Any]:
