@@ -26,6 +26,7 @@ from cytokeras.phantom._section_fields import (
 from cytokeras.phantom.anatomy import PhantomHemisphere, _loop_subdivision, phantom_hemisphere
 from cytokeras.phantom.cytoarchitecture import AREA_LAYERS, depth_profiles, profiles_per_mm2, texture_layers
 from cytokeras.phantom.renderer import SectionRenderer
+from cytokeras.phantom.staining import StainBatch
 from cytokeras.sampling import sample_cortex
 from cytokeras.surfaces import Hemisphere, Mesh
 
@@ -49,7 +50,8 @@ def fields_of_level(level):
 
 
 def renderer(fields, pixel_size_um, seed, level="easy"):
-    return SectionRenderer(fields, depth_profiles(texture_layers()), pixel_size_um, seed, LEVELS[level])
+    batch = StainBatch.at(OCCIPITAL_MM, 3, LEVELS[level])
+    return SectionRenderer(fields, depth_profiles(texture_layers()), pixel_size_um, seed, LEVELS[level], batch)
 
 
 def test_abercrombie_count_of_the_literature():
