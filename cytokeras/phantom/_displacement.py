@@ -128,10 +128,10 @@ def displaced(fields: SectionFields, flaps: list[tuple[Flap, np.ndarray]]) -> Se
         origin = flap.origin(LATTICE_MM * box)
         shown = flap.torn_off(origin)
         empty = ~shown & flap.torn_off(LATTICE_MM * box)
-        rows, columns = np.where(shown[..., None], np.clip(np.rint(origin / LATTICE_MM).astype(int), 0, last), box).T
+        source = np.where(shown[..., None], np.clip(np.rint(origin / LATTICE_MM).astype(int), 0, last), box)
         at = (..., slice(first[0], end[0]), slice(first[1], end[1]))
         for name, array in arrays.items():
-            moved = np.where(empty, 0, array[..., rows.T, columns.T])
+            moved = np.where(empty, 0, array[..., source[..., 0], source[..., 1]])
             if name == "angle":
                 turn = np.where(shown, flap.turn * flap.moved(LATTICE_MM * box), 0.0)
                 moved = (moved + np.rint(turn * (128 / np.pi)).astype(np.int16)).astype(np.uint8)
