@@ -14,7 +14,7 @@ from cytokeras.phantom.renderer import SectionRenderer
 
 _SMALLEST_BODY_UM2 = 10.0
 _RIM_PX = 2
-_GIANT_HALF_WIDTH_UM = 6.5  # ordinary cells of the phantom reach 5.2, Meynert cells have 11 to 19
+_GIANT_HALF_WIDTH_UM = 6.5  # few ordinary cells of the phantom are as wide, Meynert cells have 11 to 19
 _OVERLAP_DENSITY = 1.2  # neurons reach 1.14; denser bodies of the phantom are glia or two cells, one above the other
 
 
@@ -85,11 +85,13 @@ class Glia:
     """What glia add to each mm² of an image.
 
     Attributes:
+        number: How many there are.
         stain: Their stain.
         singles: How many of them look like one neuron.
         single_stain: Mean stain of these.
     """
 
+    number: float
     stain: float
     singles: float
     single_stain: float
@@ -100,22 +102,26 @@ def neurons_per_mm2(bodies: Bodies, low_um: float, high_um: float, width_mm: flo
 
     Cells that overlap add up their stain, so none is lost. Bodies that look single are more often small ones, since
     large cells overlap more: each is weighted by the inverse of its chance to touch no other (Poisson process). Glia
-    among them, known from a place without neurons, are taken off. Giant cells are so rare and so much darker that they
+    among them, known from a place without neurons, are taken off. Giant cells are so rare and so much larger that they
     would swamp the mean: they are counted one by one, and the rest outside their bodies.
     """
     first, end = round(low_um), round(high_um)
     inside = (bodies.rows >= first) & (bodies.rows < end)
     single, giant = inside & bodies.single, inside & (bodies.giants > 0)
     whole_mm2 = width_mm * (end - first) / 1000
-    area_mm2 = whole_mm2 - 1e-6 * bodies.covered_um2[giant].sum()
-    total = (bodies.stain_of_row[first:end].sum() - bodies.stain[giant].sum()) / area_mm2 - glia.stain
+    free_mm2 = whole_mm2 - 1e-6 * bodies.covered_um2[giant].sum()
+    free = bodies.stain_of_row[first:end].sum() - bodies.stain[giant].sum() - free_mm2 * glia.stain
     stain, radius = bodies.stain[single], np.sqrt(bodies.area_um2[single] / np.pi)
     mean = stain.mean()
     for _ in range(20):
-        weights = np.exp(1e-6 * total / mean * np.pi * (radius + radius.mean()) ** 2)
-        of_neurons = weights @ stain - area_mm2 * glia.singles * glia.single_stain
-        mean = of_neurons / (weights.sum() - area_mm2 * glia.singles)
-    return float(total / mean + bodies.giants[giant].sum() / whole_mm2)
+        weights = np.exp(1e-6 * free / free_mm2 / mean * np.pi * (radius + radius.mean()) ** 2)
+        of_neurons = weights @ stain - free_mm2 * glia.singles * glia.single_stain
+        mean = of_neurons / (weights.sum() - free_mm2 * glia.singles)
+    giants = bodies.giants[giant].sum()
+    # Cells that touch a giant are seen as peaks; those behind it are not, so its own area does not count.
+    touching = (bodies.peaks[giant].sum() - giants) * free / (free + mean * free_mm2 * glia.number)
+    seen_mm2 = whole_mm2 - 1e-6 * (bodies.area_um2[giant].sum() - touching * np.pi * np.mean(radius**2))
+    return float((free / mean + touching) / seen_mm2 + giants / whole_mm2)
 
 
 def flat_slab(

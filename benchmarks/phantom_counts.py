@@ -25,7 +25,17 @@ BIN_UM = 4
 PIECE_MM = 8.0
 SLOPE = 1 / 16  # of layers against the phantom's lattice; see flat_slab
 LEVEL = replace(LEVELS["easy"], stain_spread=0.0)  # the stain of one neuron is the same in all pieces
-SIZES_UM2 = (40, 85, 115, 150, 200, np.inf)  # classes of the area of cells, from granule cells to the large pyramids
+SIZES_UM2 = (
+    40,
+    85,
+    115,
+    150,
+    200,
+    280,
+    370,
+    480,
+    np.inf,
+)  # classes of the area of cells, from granule cells to the large pyramids
 GLASS_GREY = 245.0
 
 
@@ -61,7 +71,9 @@ def glia_alone(pieces: int) -> Glia:
     bodies = slab_bodies((Layer("none", thickness_mm, 0.0, 8.0, 8.0),), pieces, 2)
     area_mm2 = pieces * PIECE_MM * thickness_mm
     single = bodies.stain[bodies.single]
-    return Glia(bodies.stain.sum() / area_mm2, len(single) / area_mm2, float(single.mean()))
+    return Glia(
+        len(bodies.rows) / area_mm2, bodies.stain.sum() / area_mm2, len(single) / area_mm2, float(single.mean())
+    )
 
 
 def slab_bodies(layers: tuple[Layer, ...], pieces: int, seed: int) -> Bodies:
