@@ -38,6 +38,8 @@ def main() -> None:
     areas()
     folding()
     damage()
+    displacement()
+    batches()
     levels()
     if arguments.real:
         print(compare_profiles(arguments.real, IMAGES / "phantom-real-profile.png"))
@@ -118,6 +120,30 @@ def place_on(piece: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, int]:
     rows, columns = np.clip(np.rint(places / LATTICE_MM).astype(int), 0, np.array(labels.shape) - 1).T
     best = int(np.argmax(labels[rows, columns]))
     return places[best], int(labels[rows[best], columns[best]])
+
+
+def displacement() -> None:
+    """A displaced piece of tissue, at 8 and 2 µm per pixel, and its labels at 8; level hard."""
+    coarse, fine = (brain(um, "hard") for um in (8.0, 2.0))
+    section = coarse.sections[0]
+    edges = section.image.fields().tears
+    centre = edges[np.argmax(edges[:, 5]), 1:3]
+    row, column = np.rint(centre / 0.008).astype(int) - 200
+    labels = section.labels.read(int(row), int(column), 400, 400)
+    grey = (255 - 255 * (labels / labels.max())).astype(np.uint8)
+    shown = [("8 um/px", crop(coarse, centre, 400)), ("labels", grey), ("2 um/px", crop(fine, centre, 400))]
+    montage(shown, 3, "phantom-displacement.jpg", 0.75)
+
+
+def batches() -> None:
+    """Ten sections 1.2 mm apart of each of two individuals, level hard."""
+    shown = []
+    for seed in (SEED, SEED + 1):
+        drawn = PhantomBrain(seed, 20.0, SECTION_MM + 1.2 * np.arange(10), ["left"], "hard")
+        for index, section in enumerate(drawn.sections):
+            grey = shrink(section.image.read(0, 0, *section.image.shape), 20)
+            shown.append((f"brain {seed}, {1.2 * index:.1f} mm", grey))
+    montage(shown, 10, "phantom-batches.jpg")
 
 
 def levels() -> None:

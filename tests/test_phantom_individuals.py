@@ -18,6 +18,7 @@ from cytokeras.phantom._deformation import Deformation
 from cytokeras.phantom._section_fields import BACKGROUND, OTHER_CORTEX
 from cytokeras.phantom.anatomy import individual_surfaces
 from cytokeras.phantom.cytoarchitecture import AREA_LAYERS, depth_profiles, texture_layers
+from cytokeras.phantom.phantom_brain import PhantomLabels
 from cytokeras.phantom.renderer import SectionRenderer
 from cytokeras.phantom.territories import areas_from_territory, textures_from_territory
 
@@ -139,7 +140,7 @@ def test_partial_annotations_hold_only_true_classes(standard):
         section = brain.sections[0]
         if section.labels is None:
             continue
-        truth = PhantomBrain(seed, 16.0, [-84.0], ["left"], "easy").sections[0].labels
+        truth = PhantomLabels(section.image)
         window = (0, 0, section.image.shape[0] // 8, section.image.shape[1] // 8, 8)
         some, all_of_them = section.labels.read(*window), truth.read(*window)
         given = some != UNLABELLED

@@ -85,7 +85,8 @@ def develop(
         seed: uint64 of the noise.
         labels: ``(H, W)`` uint8 on the lattice.
         neuropil: Optical density without cells of each class.
-        light: (grey of the glass, width of the noise in grey values).
+        light: (grey of the glass, width of the noise in grey values, exponent on optical density, density it leaves as
+            it is).
         stain: (by row, by column, waves by row, waves by column): float64 ``(H,)``, ``(W,)``, ``(2, K, H)`` cosine
             and sine, ``(2, K, W)``; the factor on optical density is their sum and the sum of the waves.
         damage: As in ``draw_damage``; may be ``(3, 0, 0)``.
@@ -93,7 +94,7 @@ def develop(
     row, column, scale = place
     cells, lumens = sums
     by_row, by_column, row_waves, column_waves = stain
-    glass, noise_width = light
+    glass, noise_width, contrast, unchanged = light
     height, width = grey.shape
     last_row, last_column = labels.shape[0] - 1, labels.shape[1] - 1
     key = seed ^ np.uint64(0x5EED)
@@ -114,6 +115,9 @@ def develop(
             noise = (uniform(mix(key, row + r, column + c), 0) - 0.5) * noise_width
             if lumens.size:
                 density *= max(1 - lumens[r, c] * unit, 0.0)
+            if contrast != 1:
+                # In single precision: what this adds to a window takes 0.6 of the time.
+                density = unchanged * np.float32(density / unchanged) ** np.float32(contrast)
             factor = by_row[r] + by_column[c]
             for k in range(row_waves.shape[1]):
                 factor += row_waves[0, k, r] * column_waves[0, k, c] - row_waves[1, k, r] * column_waves[1, k, c]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -48,6 +48,8 @@ class SectionFields:
         neighbour: ``(H, W)`` uint8, the texture beyond the nearest gradual border.
         share: ``(H, W)`` uint8, 0 … 127 of 255 cells are drawn as those of the neighbour.
         columns: ``(H, W)`` int8, -127 … 127: cell-poor to cell-rich columns; ``(0, 0)`` where the level has none.
+        moved_angle: ``angle`` where tissue is displaced, moved with it; None: none is.
+        tears: ``(N, 7)`` damaged places along displaced tissue; see ``random_damage``.
     """
 
     y_mm: float
@@ -60,10 +62,14 @@ class SectionFields:
     neighbour: np.ndarray
     share: np.ndarray
     columns: np.ndarray
+    moved_angle: np.ndarray | None = None
+    tears: np.ndarray = field(default_factory=lambda: np.zeros((0, 7)))
 
     @cached_property
     def angle(self) -> np.ndarray:
         """Direction from the pia to the white matter, ``(H, W)`` uint8: 0 down, 64 right, 128 up, 192 left."""
+        if self.moved_angle is not None:
+            return self.moved_angle
         depth = self.depth.astype(np.float32)
         depth[self.labels == WHITE_MATTER] = 255
         down, right = np.gradient(ndimage.gaussian_filter(depth, 3, mode="nearest", truncate=2))

@@ -24,9 +24,12 @@ class PhantomLevel:
         taper: Factor on the taper of pyramids; 0: all cells are ellipses.
         defocus_um: Rim of the cells farthest from the plane of focus.
         vessels_per_mm2: Lumens of vessels.
-        stain_spread: Standard deviation of the log of a section's staining.
+        stain_spread: Standard deviation of the log of a section's staining, inside its batch.
+        batch_spread: The same between batches of sections and again between individuals; contrast and the paleness
+            of neuropil differ with it.
         stain_wave: Relative amplitude of smooth stain differences inside a section.
         damage: Mean number of places of each kind of damage in a section.
+        displaced: Mean number of pieces of tissue in a section that lie shifted and turned at a tear.
         tilt_deg: Standard deviation of the cutting plane's tilt about two axes, per individual.
     """
 
@@ -43,8 +46,10 @@ class PhantomLevel:
     defocus_um: float = 0.0
     vessels_per_mm2: float = 0.0
     stain_spread: float = 0.10
+    batch_spread: float = 0.0
     stain_wave: float = 0.0
     damage: float = 0.0
+    displaced: float = 0.0
     tilt_deg: float = 0.0
 
 
@@ -81,9 +86,11 @@ LEVELS = {
             density_spread=0.15,
             gradient_factor=1.3,
             border_mm=0.8,
-            stain_spread=0.2,
+            stain_spread=0.06,
+            batch_spread=0.2,
             stain_wave=0.10,
             damage=6.0,
+            displaced=3.0,
             tilt_deg=8.0,
         ),
     )

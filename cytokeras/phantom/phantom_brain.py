@@ -12,6 +12,7 @@ import numpy as np
 from cytokeras.brain import Atlas, Brain, Section, SectionPlane
 from cytokeras.brain.labels import UNLABELLED, VISUAL_SCHEME
 from cytokeras.errors import UserError
+from cytokeras.phantom._displacement import displaced, random_flaps
 from cytokeras.phantom._section_fields import (
     BACKGROUND,
     LATTICE_MM,
@@ -25,6 +26,7 @@ from cytokeras.phantom.cytoarchitecture import DepthProfiles, depth_profiles, te
 from cytokeras.phantom.levels import PhantomLevel, phantom_level
 from cytokeras.phantom.phantom_atlas import LARGEST_SEED, phantom_atlas
 from cytokeras.phantom.renderer import SectionRenderer
+from cytokeras.phantom.staining import StainBatch
 from cytokeras.surfaces import Hemisphere, Mesh
 
 SECTION_RANGE_MM = (-100.0, -42.0)
@@ -94,7 +96,7 @@ class PhantomBrain(Brain):
         self._annotation = annotation
         self._hemispheres = {name: phantom_hemisphere(name, seed, self.level) for name in hemispheres}
         self._to_plane = _tilt(np.random.default_rng([seed, 4]), self.level.tilt_deg)
-        source = _FieldSource([_turned(h, self._to_plane) for h in self._hemispheres.values()], self.level)
+        source = _FieldSource([_turned(h, self._to_plane) for h in self._hemispheres.values()], seed, self.level)
         rng = np.random.default_rng([seed, 5])
         layers = texture_layers(rng, self.level.thickness_spread, self.level.density_spread)
         self._profiles = depth_profiles(layers)
@@ -118,8 +120,7 @@ class PhantomBrain(Brain):
         pixel_mm = pixel_size_um / 1000.0
         lattice_height = np.ceil((high[1] - low[1]) / LATTICE_MM).astype(int)
         top = float(low[1] + lattice_height * LATTICE_MM)
-        seed = _section_seed(self.seed, y_mm)
-        image = PhantomImage(source, self._profiles, y_mm, pixel_size_um, seed, low, high)
+        image = PhantomImage(source, self._profiles, y_mm, pixel_size_um, low, high)
         plane = SectionPlane(
             affine=np.array([[0.0, pixel_mm, 0.0], [-pixel_mm, 0.0, 0.0]]),
             origin=np.array([low[0], y_mm, top]) @ self._to_plane,
@@ -150,14 +151,12 @@ class PhantomImage:
         profiles: DepthProfiles,
         y_mm: float,
         pixel_size_um: float,
-        seed: int,
         low: np.ndarray,
         high: np.ndarray,
     ) -> None:
         self._source = source
         self._profiles = profiles
         self._y_mm = y_mm
-        self._seed = seed
         self.pixel_size_um = pixel_size_um
         columns, rows = np.floor((high - low) * 1000.0 / pixel_size_um).astype(int) + 1
         self.shape = (int(rows), int(columns))
@@ -183,7 +182,9 @@ class PhantomImage:
 
     def renderer(self) -> SectionRenderer:
         """What draws this section."""
-        return SectionRenderer(self.fields(), self._profiles, self.pixel_size_um, self._seed, self._source.level)
+        source = self._source
+        seed, batch = _section_seed(source.seed, self._y_mm), StainBatch.at(self._y_mm, source.seed, source.level)
+        return SectionRenderer(self.fields(), self._profiles, self.pixel_size_um, seed, source.level, batch)
 
 
 class PhantomLabels:
@@ -211,8 +212,9 @@ class PhantomLabels:
 class _FieldSource:
     """Cuts planes through the hemispheres and keeps the last few."""
 
-    def __init__(self, hemispheres: list[PhantomHemisphere], level: PhantomLevel) -> None:
+    def __init__(self, hemispheres: list[PhantomHemisphere], seed: int, level: PhantomLevel) -> None:
         self._hemispheres = hemispheres
+        self.seed = seed
         self.level = level
         self.fields = lru_cache(maxsize=_FIELDS_KEPT)(self._cut)
 
@@ -221,7 +223,9 @@ class _FieldSource:
 
     def _cut(self, y_mm: float) -> SectionFields:
         level = self.level
-        return section_fields(self._hemispheres, y_mm, border_mm=level.border_mm, columns=level.column_contrast > 0)
+        fields = section_fields(self._hemispheres, y_mm, border_mm=level.border_mm, columns=level.column_contrast > 0)
+        rng = np.random.default_rng([_section_seed(self.seed, y_mm), 2])
+        return displaced(fields, random_flaps(rng, fields, level))
 
 
 def _tilt(rng: np.random.Generator, spread_deg: float) -> np.ndarray:

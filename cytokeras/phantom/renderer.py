@@ -7,8 +7,6 @@ generator: a window needs only its own sites, and overlapping windows agree pixe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from cytokeras.brain.labels import VISUAL_SCHEME
@@ -18,6 +16,7 @@ from cytokeras.phantom._light_kernels import develop, draw_damage
 from cytokeras.phantom._section_fields import BACKGROUND, LATTICE_MM, WHITE_MATTER, SectionFields
 from cytokeras.phantom.cytoarchitecture import DepthProfiles
 from cytokeras.phantom.levels import PhantomLevel
+from cytokeras.phantom.staining import Stain, StainBatch
 
 _SITE_MM = LATTICE_MM / SITES
 _REACH_MM = 0.06  # half a giant cell and its jitter stay within this distance of the site's lattice point
@@ -28,52 +27,10 @@ _CELL_OPTICAL_DENSITY = 0.9  # our choice: a small neuron then shows at grey 100
 _GLIA_OPTICAL_DENSITY = 1.3
 _NEUROPIL_OPTICAL_DENSITY = {BACKGROUND: 0.0, WHITE_MATTER: 0.10}  # our choice, BigBrain-like contrast
 _CORTEX_NEUROPIL = 0.06
-_GLASS_GREY = 245.0
 _NOISE_GREY = 2.0
 _DENSITY_SWING = (0.22, 0.16, 0.22)  # log density per unit of a gradient: above, in and below layer IV
 _LAMINAR_SWING = 0.035  # shift of the layers in the middle of the cortex per unit of the fourth gradient
 _SHAPES_BELOW_UM = 6.0  # coarser pixels only receive each cell's area
-_WAVES = 3
-_WAVE_MM = (8.0, 40.0)  # wavelengths of stain differences inside a section
-
-
-@dataclass(frozen=True)
-class Stain:
-    """Stain and light of one section.
-
-    Attributes:
-        strength: Factor on all optical densities.
-        slope: Relative change of it per mm along (rows, columns).
-        glass: Grey value of empty glass.
-        waves: ``(K, 4)`` relative amplitude, phase, and radians per mm along (rows, columns).
-    """
-
-    strength: float
-    slope: tuple[float, float]
-    glass: float
-    waves: np.ndarray
-
-    @classmethod
-    def random(cls, rng: np.random.Generator, level: PhantomLevel) -> Stain:
-        """Draw a section's stain; the spreads are our choice."""
-        slope = rng.normal(0.0, 0.0012, 2)
-        strength = float(np.exp(rng.normal(0.0, level.stain_spread)))
-        glass = _GLASS_GREY + rng.normal(0.0, 2.0)
-        count = _WAVES if level.stain_wave else 0
-        direction, phase = rng.uniform(0, 2 * np.pi, (2, count))
-        frequency = 2 * np.pi / np.exp(rng.uniform(np.log(_WAVE_MM[0]), np.log(_WAVE_MM[1]), count))
-        amplitude = np.full(count, level.stain_wave * np.sqrt(2 / max(count, 1)))
-        waves = np.column_stack([amplitude, phase, frequency * np.cos(direction), frequency * np.sin(direction)])
-        return cls(strength, (slope[0], slope[1]), glass, waves)
-
-    def factors(self, rows_mm: np.ndarray, columns_mm: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Parts of the factor on optical density for ``develop``; positions in mm from the section's middle."""
-        amplitude, phase, down, right = self.waves.T[:, :, None]
-        by_row, by_column = down * rows_mm + phase, right * columns_mm
-        row_waves = self.strength * amplitude * np.stack([np.cos(by_row), np.sin(by_row)])
-        column_waves = np.stack([np.cos(by_column), np.sin(by_column)])
-        plain = self.strength * (1 + self.slope[0] * rows_mm), self.strength * self.slope[1] * columns_mm
-        return (*plain, row_waves, column_waves)
 
 
 class SectionRenderer:
@@ -85,16 +42,23 @@ class SectionRenderer:
         pixel_size_um: Width of a pixel in µm, 1 … 20. Pixel (0, 0) is centred on lattice point (0, 0).
         seed: Seed of this section's cells, stain and damage.
         level: What the section shows beside cells.
+        batch: What it shares with the sections stained together with it.
 
     Attributes:
-        damage: ``(N, 7)`` damaged places; see ``random_damage``.
+        damage: ``(N, 7)`` damaged places, the tears of displaced tissue last; see ``random_damage``.
 
     Raises:
         ValueError: ``fields`` were cut for a level without columns, or name a texture that has no profile.
     """
 
     def __init__(
-        self, fields: SectionFields, profiles: DepthProfiles, pixel_size_um: float, seed: int, level: PhantomLevel
+        self,
+        fields: SectionFields,
+        profiles: DepthProfiles,
+        pixel_size_um: float,
+        seed: int,
+        level: PhantomLevel,
+        batch: StainBatch = StainBatch(),  # noqa: B008  (frozen)
     ) -> None:
         if level.column_contrast and fields.columns.shape != fields.labels.shape:
             raise ValueError(f"Level {level.name!r} draws cell columns, and these fields hold none.")
@@ -106,12 +70,13 @@ class SectionRenderer:
         self._pixel_mm = pixel_size_um / 1000.0
         self._seed = np.uint64(seed)
         self._level = level
-        self._stain = Stain.random(np.random.default_rng(seed), level)
-        self.damage = random_damage(np.random.default_rng([seed, 1]), fields, level)
+        self._stain = Stain.random(np.random.default_rng(seed), level, batch)
+        random = random_damage(np.random.default_rng([seed, 1]), fields, level)
+        self.damage = np.concatenate([random, fields.tears])
         self._tables = _tables(profiles, level)
         neuropil = np.full(len(VISUAL_SCHEME), _CORTEX_NEUROPIL)
         neuropil[list(_NEUROPIL_OPTICAL_DENSITY)] = list(_NEUROPIL_OPTICAL_DENSITY.values())
-        self._neuropil = neuropil
+        self._neuropil = neuropil * batch.neuropil
 
     @property
     def background(self) -> int:
@@ -141,7 +106,7 @@ class SectionRenderer:
             self._seed,
             fields.labels,
             self._neuropil,
-            (self._stain.glass, _NOISE_GREY * np.sqrt(12.0)),
+            (self._stain.glass, _NOISE_GREY * np.sqrt(12.0), self._stain.contrast, _CELL_OPTICAL_DENSITY),
             self._stain.factors(rows_mm, columns_mm),
             self._damage_of(row, column, height, width),
         )
