@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+from pathlib import Path
 
 import pytest
 
-from cytokeras._commands._run_settings import with_fields
+from cytokeras._commands import pretrain
+from cytokeras._commands._run_settings import parse_config, with_fields
 from cytokeras.cli import main
 from cytokeras.errors import UserError
 from cytokeras.training import FINETUNING_RECIPES, PRETRAINING_RECIPES
@@ -74,6 +77,43 @@ def test_recipes_are_listed_and_printed(capsys):
     printed = capsys.readouterr().out
     assert "pairs: 200000" in printed
     assert "iterations: 8000" in printed
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """Settings of a ``pretrain`` with these flags and this file."""
+
+    def parsed(flags, file):
+        (tmp_path / "run.yaml").write_text(file)
+        parser = argparse.ArgumentParser()
+        pretrain.add(parser.add_subparsers())
+        config = ["--config", str(tmp_path / "run.yaml")] if file else []
+        return parse_config(parser.parse_args(["pretrain", "brain", *flags.split(), *config]))
+
+    return parsed
+
+
+def test_flags_come_before_the_file_and_the_file_before_the_defaults(settings):
+    file = "out: from-file\ninterval: 7\nseed: 3\nprecision: bfloat16\nquiet: true\npatch-size: 140\n"
+    given = settings("--interval 100 --precision float32", file)  # their defaults
+    assert (given.interval, given.precision) == (100, "float32")
+    assert (given.out, given.seed, given.quiet, given.patch_size) == (Path("from-file"), 3, True, 140)
+    assert (given.recipe, given.devices, given.find_rate, given.set) == ("adam-cosine", None, False, [])
+
+
+def test_fields_of_flags_come_after_those_of_the_file(settings):
+    given = settings("--out run --set epochs=2 --set pairs=8", "set: {epochs: 5, learning_rate: 1.0e-3}\n")
+    recipe = with_fields(PRETRAINING_RECIPES["paper"], given.set)
+    assert (recipe.epochs, recipe.pairs, recipe.learning_rate) == (2, 8, 1e-3)
+    assert settings("--out run", "").set == []
+
+
+def test_help_states_the_defaults(capsys):
+    with pytest.raises(SystemExit):
+        main(["pretrain", "--help"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "see cytokeras recipes (adam-cosine)" in printed
+    assert "two checkpoints (100)" in printed
 
 
 def test_wrong_settings_end_in_one_line(tmp_path, capsys):
