@@ -24,6 +24,7 @@ from cytokeras.training import (
     Phase,
     PretrainingRecipe,
     StopOnDivergence,
+    TaskScore,
     distance_scores,
     finetune,
     finetuning_recipe,
@@ -129,9 +130,9 @@ def test_constant_embedding_is_called_collapsed(net, brain):
 
 
 def test_collapse_compares_with_the_constant_guess():
-    good = DistanceScores(10.0, 25.0, 8.0, 20.0, 100)
+    good, bad = (DistanceScores((TaskScore("distance", "err_dist", "mm", mm, 25.0),), 100) for mm in (10.0, 24.9))
     assert not good.collapsed
-    assert replace(good, err_dist_mm=24.9).collapsed
+    assert bad.collapsed
 
 
 def test_phase_one_leaves_the_atlas_branch_alone(brain):
