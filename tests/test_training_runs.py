@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,11 +25,9 @@ pytest.importorskip("tensorflow", reason="the pipelines feed networks through tf
 RECIPE = FinetuningRecipe(
     "tiny",
     "for this test",
-    phases=(Phase(3, 1e-2, False, halve_at=None), Phase(5, 1e-2, True, atlas_rate_factor=3.0, halve_at=None)),
+    phases=(Phase(1, 1e-2, False, halve_at=None), Phase(3, 1e-2, True, atlas_rate_factor=3.0, halve_at=None)),
     batch_size=2,
-    optimizer="adamw",
     clip_norm=1.0,
-    decoupled_decay=0.01,
     ema_momentum=0.8,
     augment="histology",
 )
@@ -43,8 +42,8 @@ def log_of(run):
     return [{name: value for name, value in row.items() if name != "seconds"} for row in run.rows()]
 
 
-# Within an interval, at its end, in the last short one, in either phase; benchmarks/kill_points.py takes twenty.
-@pytest.mark.parametrize("batch", [1, 4, 6, 13, 14, 20])
+# Before the first checkpoint, with it, in a last short interval, within one; benchmarks/kill_points.py takes twenty.
+@pytest.mark.parametrize("batch", [1, 4, 13, 20])
 def test_kill_points_end_alike(tmp_path, undisturbed, batch):
     expected, whole = undisturbed
     with pytest.raises(Killed):
@@ -68,8 +67,8 @@ def test_phases_end_at_their_own_number_of_steps(undisturbed):
 
 
 def test_complete_run_gives_its_weights_back(tmp_path, undisturbed):
-    dense_training(tmp_path / "run")
-    model, _ = dense_training(tmp_path / "run", [KillAt(1)])  # nothing is trained any more
+    folder = shutil.copytree(undisturbed[1].path, tmp_path / "run")
+    model, _ = dense_training(folder, [KillAt(1)])  # nothing is trained any more
     for one, two in zip(model.get_weights(), undisturbed[0].get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
 
@@ -91,7 +90,7 @@ def test_finetuning_goes_on_from_a_checkpoint(tmp_path, eager):
 
     whole = train(tmp_path / "whole")
     with pytest.raises(Killed):
-        train(tmp_path / "stopped", [KillAt(6)])
+        train(tmp_path / "stopped", [KillAt(4)])
     for one, two in zip(train(tmp_path / "stopped"), whole, strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-6, atol=1e-6)
 
