@@ -143,7 +143,9 @@ def test_two_processes_train_as_one(tmp_path) -> None:
 @needs_jax
 def test_two_processes_go_on_from_one_folder(tmp_path) -> None:
     where = [str(tmp_path), f"localhost:{free_port()}", "2"]
-    outputs_on_jax(HERE / "_process_training.py", [[*where, str(number)] for number in range(2)])
+    outputs = outputs_on_jax(HERE / "_process_training.py", [[*where, str(number)] for number in range(2)])
+    assert all("all of them must see the run folder. Process 0 has [2, 0]" in output for output in outputs)
+    assert not (tmp_path / "elsewhere").exists()
     logs = [np.genfromtxt(tmp_path / run / "log.csv", delimiter=",", names=True) for run in ("whole", "stopped")]
     for column in ("phase", "step", "loss", "val_loss", "learning_rate"):
         np.testing.assert_array_equal(logs[1][column], logs[0][column])
