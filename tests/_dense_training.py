@@ -58,6 +58,7 @@ def dense_training(folder, callbacks=(), *, eager=True, read_only=False):
         for n, (steps, make) in enumerate(zip(STEPS, optimizers, strict=True))
     ]
     run = RunFolder(folder, {"seed": 4}, read_only=read_only)
+    run.draw_curves = lambda: None  # which takes longer than the training
     monitor = Monitor("val_loss", highest=False)
     train_phases(model, phases, run=run, monitor=monitor, interval=INTERVAL, callbacks=callbacks, verbose=0)
     return model, run

@@ -74,7 +74,7 @@ def test_complete_run_gives_its_weights_back(tmp_path, undisturbed):
 
 
 def test_run_folder_keeps_settings_log_curves_and_events(undisturbed):
-    run = undisturbed[1]
+    run = RunFolder(undisturbed[1].path, {"seed": 4})
     run.draw_curves()
     assert json.loads((run.path / "config.json").read_text()) == {"seed": 4}
     assert run.curves.read_bytes().startswith(b"\x89PNG")
