@@ -41,9 +41,8 @@ def main() -> None:
             shard="auto",
             verbose=2 if process == 0 else 0,
         )
-    preset = arguments.out / "preset"
-    if process == 0 and not preset.exists():
-        print(model.save_pretrained(preset))
+    if process == 0:
+        print(model.save_pretrained(arguments.out / "preset"))
 
 
 def pretrained(brain: ck.Brain, arguments: argparse.Namespace, **options: Any) -> keras.Model:
