@@ -102,8 +102,8 @@ def outcome(name: str, pixel_size_um: float, seed: int, runs: Path) -> dict[str,
     return {
         "err_dist_mm": scores.err_dist_mm,
         "constant_guess_mm": scores.constant_guess_mm,
-        "coordinate_error_mm": scores.coordinate_error_mm,
-        "constant_coordinate_mm": scores.constant_coordinate_mm,
+        "coordinate_error_mm": scores["coordinates"].error,
+        "constant_coordinate_mm": scores["coordinates"].constant_guess,
         "collapsed": scores.collapsed,
     }
 

@@ -21,17 +21,21 @@ class PlaceTask:
         scale: What counts as a loss of 1, in the unit of the column. Chosen so that the best constant guess costs
             about what it costs with distances in units of 50 mm, 0.5: on fsaverage5 it is 0.53 for both tasks (0.9
             for the curvature of an individual's cortex, which is less smooth).
+        unit: That unit.
         text: What it is, with its unit.
     """
 
     column: str
     scale: float
+    unit: str
     text: str
 
 
 PLACE_TASKS = {
-    "curvature": PlaceTask("curvature_per_mm", 0.2, "Mean curvature of the mid surface in 1/mm"),
-    "obliqueness": PlaceTask("obliqueness_deg", 20.0, "Angle between surface normal and section plane in degrees"),
+    "curvature": PlaceTask("curvature_per_mm", 0.2, "1/mm", "Mean curvature of the mid surface in 1/mm"),
+    "obliqueness": PlaceTask(
+        "obliqueness_deg", 20.0, "degrees", "Angle between surface normal and section plane in degrees"
+    ),
 }
 CONTRAST = "contrast"
 """Name of the task, and of the output, in which the patches of a batch are compared with each other."""

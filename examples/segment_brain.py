@@ -1,4 +1,4 @@
-"""Segment every section of a brain and look at the first result.
+"""Segment every section of a brain and compare the maps with its annotation.
 
 python examples/segment_brain.py runs/maps                             # two sections of a synthetic brain
 python examples/segment_brain.py runs/maps --brain my-brain --preset runs/unet/preset
@@ -22,10 +22,8 @@ def main() -> None:
     brain = ck.Brain.open(arguments.brain or phantom_folder(arguments.out.parent / "phantom-9"))
     unet = ck.AtlasUNet.from_pretrained(arguments.preset)
     ck.segment_brain(unet, brain, output=arguments.out)
-    section = next((section for section in brain.sections if section.labels is not None), None)
-    if section is not None:
-        result = ck.segment_section(unet, section, atlas=brain.atlas)
-        print(ck.evaluate(result, section, scheme=brain.labels).table())
+    if any(section.labels is not None for section in brain.sections):
+        print(ck.analysis.evaluate_brain(arguments.out, brain).table())
 
 
 def phantom_folder(folder: Path) -> Path:

@@ -1,12 +1,12 @@
 """Train on several hosts at once: every host runs this program, JAX sums the gradients.
 
-    sbatch examples/train_multi_host.slurm my-brain                                    # a cluster with Slurm
-    KERAS_BACKEND=jax python examples/train_multi_host.py                              # one host, a synthetic brain
-    KERAS_BACKEND=jax python examples/train_multi_host.py my-brain --task finetune --start-from runs/multi-host/siamese
+    sbatch examples/train_multi_host.slurm runs/siamese my-brain                       # a cluster with Slurm
+    KERAS_BACKEND=jax python examples/train_multi_host.py runs/siamese                 # one host, a synthetic brain
+    KERAS_BACKEND=jax python examples/train_multi_host.py runs/unet my-brain --task finetune --start runs/siamese/preset
 
 Without Slurm start it on every host with ``--coordinator HOST0:1234 --processes N --process I``. The batch is that of
 all hosts together and each reads its share of the patches alone; with the same batch the loss is that of one host.
-Process 0 writes the log and, at the end, the weights.
+Process 0 writes the run folder, which all hosts must see. Started again after it was stopped, it goes on.
 """
 
 from __future__ import annotations
@@ -20,85 +20,63 @@ from typing import Any
 import keras
 
 import cytokeras as ck
-from cytokeras.training import (
-    FinetuningRecipe,
-    PretrainingRecipe,
-    StopOnDivergence,
-    finetuning_recipe,
-    join_hosts,
-    pretraining_recipe,
-    training_scope,
-)
+from cytokeras.training import finetune, finetuning_recipe, join_hosts, pretrain, pretraining_recipe, training_scope
 
 
 def main() -> None:
     arguments = parse_arguments()
     process = joined(arguments)
     keras.utils.set_random_seed(arguments.seed)  # every process draws the same initial weights
-    brain = ck.Brain.open(arguments.brain) if arguments.brain else ck.PhantomBrain(0, arguments.pixel_size_um)
-    log = []
-    if process == 0:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        log = [keras.callbacks.CSVLogger(arguments.out / "log.csv", append=True)]
-    train = {"pretrain": pretrain, "finetune": finetune}[arguments.task]
+    brain = ck.Brain.open(arguments.brain) if arguments.brain else ck.PhantomBrain(0, 16.0)
+    train = {"pretrain": pretrained, "finetune": finetuned}[arguments.task]
     with training_scope("all", arguments.precision):
-        model = train(brain, arguments, callbacks=[StopOnDivergence(), *log], verbose=2 if process == 0 else 0)
+        model = train(
+            brain,
+            arguments,
+            run=arguments.out,
+            validate=any(section.split == "test" for section in brain.sections),
+            seed=arguments.seed,
+            interval=arguments.interval,
+            form="keras",
+            shard="auto",
+            verbose=2 if process == 0 else 0,
+        )
     if process == 0:
-        print(model.save_pretrained(arguments.out / {"pretrain": "siamese", "finetune": "atlas-unet"}[arguments.task]))
+        print(model.save_pretrained(arguments.out / "preset"))
 
 
-def pretrain(brain: ck.Brain, arguments: argparse.Namespace, **fit: Any) -> keras.Model:
-    """Self-supervised training on patch pairs."""
-    recipe = overridden(pretraining_recipe(arguments.recipe), arguments)
-    input_shape = ck.SiameseDistanceNet.input_shape_for(arguments.pixel_size_um)
+def pretrained(brain: ck.Brain, arguments: argparse.Namespace, **options: Any) -> keras.Model:
+    """A siamese network after self-supervised training on patch pairs."""
+    recipe = overridden(pretraining_recipe(arguments.recipe), arguments, "patches", "pairs", "epochs")
+    pixel_size_um = brain.sections[0].pixel_size_um
     net = ck.SiameseDistanceNet(
-        input_shape,
-        pixel_size_um=arguments.pixel_size_um,
+        ck.SiameseDistanceNet.input_shape_for(pixel_size_um),
+        pixel_size_um=pixel_size_um,
         widths=arguments.widths,
         weight_decay=recipe.weight_decay,
         output_scale_mm=recipe.output_scale_mm,
+        auxiliary=tuple(recipe.auxiliary),
     )
-    net.compile(
-        recipe.build_optimizer(),
-        **ck.siamese_losses(recipe.alpha, recipe.output_scale_mm, distance_weight=recipe.distance_weight),
-    )
-    locations = ck.sample_cortex(brain, recipe.patches, seed=arguments.seed, split="train")
-    pairs = ck.sample_pairs(brain, locations, recipe.pairs, seed=arguments.seed)
-    dataset = ck.pair_dataset(
-        brain, pairs, input_shape[0], recipe.batch_size, seed=arguments.seed, shard="auto", form="keras"
-    )
-    net.fit(dataset, epochs=recipe.epochs, shuffle=False, **fit)
+    pretrain(net, brain, recipe, **options)
     return net
 
 
-def finetune(brain: ck.Brain, arguments: argparse.Namespace, **fit: Any) -> keras.Model:
-    """Supervised training on the annotated sections, phase after phase."""
+def finetuned(brain: ck.Brain, arguments: argparse.Namespace, **options: Any) -> keras.Model:
+    """A segmentation network after supervised training on the annotated sections."""
     recipe = overridden(finetuning_recipe(arguments.recipe), arguments)
+    pixel_size_um = brain.sections[0].pixel_size_um
     unet = ck.AtlasUNet(
-        len(brain.labels.names),
-        ck.AtlasUNet.input_shape_for(arguments.pixel_size_um),
+        len(brain.labels),
+        ck.AtlasUNet.input_shape_for(pixel_size_um),
         len(brain.atlas.names),
-        pixel_size_um=arguments.pixel_size_um,
+        pixel_size_um=pixel_size_um,
         widths=arguments.widths,
         weight_decay=recipe.weight_decay,
         class_names=brain.labels.names,
     )
-    if arguments.start_from:
-        print(ck.transfer_weights(ck.SiameseDistanceNet.from_pretrained(arguments.start_from), unet))
-    for number, phase in enumerate(recipe.phases):
-        model = unet if phase.with_atlas else unet.without_atlas()
-        model.compile(recipe.build_optimizer(phase), loss=ck.MaskedCategoricalCrossentropy())
-        dataset = ck.segmentation_dataset(
-            brain,
-            model,
-            recipe.batch_size,
-            steps_per_epoch=phase.iterations // arguments.reports,
-            seed=arguments.seed + number,
-            with_atlas=phase.with_atlas,
-            shard="auto",
-            form="keras",
-        )
-        model.fit(dataset, epochs=arguments.reports, shuffle=False, **fit)
+    if arguments.start:
+        print(ck.transfer_weights(ck.SiameseDistanceNet.from_pretrained(arguments.start), unet))
+    finetune(unet, brain, recipe, **options)
     return unet
 
 
@@ -110,26 +88,25 @@ def joined(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def overridden(recipe: PretrainingRecipe | FinetuningRecipe, arguments: argparse.Namespace) -> Any:
+def overridden(recipe: Any, arguments: argparse.Namespace, *names: str) -> Any:
     """The recipe with the numbers given on the command line."""
-    given = {name: getattr(arguments, name) for name in ("patches", "pairs", "epochs", "batch_size", "clip_norm")}
+    given = {name: getattr(arguments, name) for name in ("batch_size", "clip_norm", *names)}
     return replace(recipe, **{name: value for name, value in given.items() if value is not None})
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path, help="folder of the run")
     parser.add_argument("brain", nargs="?", type=Path, help="brain folder; without one a synthetic brain is drawn")
     parser.add_argument("--task", choices=["pretrain", "finetune"], default="pretrain")
-    parser.add_argument("--recipe", default="adam-cosine", help="a recipe of cytokeras.training (%(default)s)")
-    parser.add_argument("--start-from", help="fine-tuning: preset or folder of a pre-trained SiameseDistanceNet")
-    parser.add_argument("--pixel-size-um", type=float, default=16.0, help="of the sections (%(default)s)")
+    parser.add_argument("--recipe", default="adam-cosine", help="see cytokeras recipes (%(default)s)")
+    parser.add_argument("--start", help="fine-tuning: SiameseDistanceNet preset whose texture layers are transferred")
     parser.add_argument("--widths", type=int, nargs=6, default=(16, 32, 64, 64, 128, 128), help="channels of blocks")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], help="bfloat16 for GPUs from 2020 on")
-    parser.add_argument("--out", type=Path, default=Path("runs/multi-host"), help="folder of the run (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--reports", type=int, default=10, help="fine-tuning: log lines a phase (%(default)s)")
+    parser.add_argument("--interval", type=int, default=100, help="steps between two checkpoints (%(default)s)")
     numbers = parser.add_argument_group("numbers in place of the recipe's")
-    for name in ("patches", "pairs", "epochs", "batch-size"):
+    for name in ("batch-size", "patches", "pairs", "epochs"):
         numbers.add_argument(f"--{name}", type=int)
     numbers.add_argument("--clip-norm", type=float)
     hosts = parser.add_argument_group("hosts (under Slurm they are found)")

@@ -45,11 +45,11 @@ def hemisphere() -> Hemisphere:
     return Hemisphere("left", *(Mesh(ball.vertices * radius, ball.faces) for radius in (1.7, 1.1, 2.0)))
 
 
-def small_brain() -> Brain:
+def small_brain(split: str = "train") -> Brain:
     truth = np.random.default_rng(9).integers(0, 4, SHAPE).astype(np.uint8)
     truth[:, :150] = 255
     sections = [
-        Section(f"s{number}", section_image(number), plane(y), ImageLabels(truth) if number else None)
+        Section(f"s{number}", section_image(number), plane(y), ImageLabels(truth) if number else None, split)
         for number, y in enumerate((-0.5, 0.0, 0.5))
     ]
     volume = np.random.default_rng(1).random((6, 6, 6, 2)).astype(np.float32) / 2

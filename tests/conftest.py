@@ -35,6 +35,22 @@ def eager() -> Iterator[None]:
     tf.config.run_functions_eagerly(False)
 
 
+@pytest.fixture(scope="session")
+def small_phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one hemisphere of an easy phantom in two sections of 20 µm, one to train on and one to test on."""
+    pytest.importorskip("nilearn", reason="the phantom is drawn on the fsaverage5 surfaces that nilearn ships")
+    from cytokeras.brain import Brain, Section
+    from cytokeras.phantom import PhantomBrain
+
+    drawn = PhantomBrain(5, 20.0, sections_mm=[-92.0, -84.0], hemispheres=["left"], level="easy")
+    first, second = drawn.sections
+    sections = [first, Section(second.id, second.image, second.plane, second.labels, split="test")]
+    brain = Brain(drawn.name, drawn.space, drawn.labels, sections, drawn.surfaces, drawn.atlas, synthetic=True)
+    folder = tmp_path_factory.mktemp("brain") / "phantom"
+    brain.save(folder, progress=False)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def preset_unet() -> Any:
     from _presets import randomise, tiny_unet

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 
 import keras
@@ -16,9 +17,10 @@ from cytokeras.errors import UserError
 from cytokeras.hub import list_presets
 from cytokeras.losses import SpatialContrastiveLoss, siamese_losses
 from cytokeras.models import SiameseDistanceNet, transfer_weights
-from cytokeras.pipelines import pair_dataset
+from cytokeras.pipelines import pair_dataset, pair_targets
 from cytokeras.sampling import CortexPairs, sample_cortex, sample_pairs
-from cytokeras.training import PretrainingRecipe, pretrain
+from cytokeras.training import PretrainingRecipe, distance_scores, pretrain
+from cytokeras.training.pair_batches import held_out_pairs
 
 TASKS = ("curvature", "obliqueness", "contrast")
 SIZE = 9
@@ -211,3 +213,44 @@ def test_network_with_tasks_trains_without_them_too():
     net.compile(keras.optimizers.SGD(0.01), **siamese_losses(scale_mm=50.0), run_eagerly=True)
     targets = {"distance": np.ones(2), "coordinates_a": np.ones((2, 3)), "coordinates_b": np.ones((2, 3))}
     assert np.isfinite(net.train_on_batch(net_inputs(), targets, return_dict=True)["loss"])
+
+
+# === Scores ===
+
+
+class Answers:
+    """In place of a network: one that always knows what is asked, or one that looks at nothing."""
+
+    def __init__(self, net, outputs):
+        self.encoder, self.pixel_size_um, self.auxiliary = net.encoder, net.pixel_size_um, net.auxiliary
+        self.predict = lambda batches, verbose: outputs
+
+
+def test_every_task_is_scored_beside_its_best_constant_guess(net):
+    brain, count = small_brain("test"), 32
+    options = {"patches": 20, "pairs": count, "seed": 1}
+    table = held_out_pairs(brain, **options)
+    true = pair_targets(table, TASKS)
+    features = np.zeros((count, 2, count), np.float32)
+    features[np.arange(count), :, np.arange(count)] = 1.0  # the patches of a pair alike, all others unlike
+
+    scores = distance_scores(Answers(net, {**true, "contrast": features}), brain, **options)
+    assert [score.task for score in scores.tasks] == ["distance", "coordinates", *TASKS]
+    assert [score.error for score in scores.tasks[:-1]] == [0.0] * 4
+    assert scores["contrast"].constant_guess == pytest.approx(math.log(2 * count - 1), rel=1e-6)
+    both = np.concatenate([true["curvature_a"], true["curvature_b"]])
+    assert scores["curvature"].constant_guess == pytest.approx(np.abs(both - np.median(both)).mean(), rel=1e-5)
+    card = scores.as_dict()
+    assert card["obliqueness error on held-out sections (degrees)"] == 0.0
+    assert card["curvature error of the best constant guess (1/mm)"] == scores["curvature"].constant_guess
+    assert len(card) == 2 * 5 + 1
+    assert json.loads(json.dumps(card)) == card
+
+    guess = {name: np.broadcast_to(np.median(values, axis=0), values.shape) for name, values in true.items()}
+    guess = {**guess, "curvature_b": guess["curvature_a"], "contrast": np.ones((count, 2, 5), np.float32)}
+    scores = distance_scores(Answers(net, guess), brain, **options)
+    assert scores.collapsed
+    for task in ("distance", "contrast"):
+        assert scores[task].error == pytest.approx(scores[task].constant_guess, rel=1e-6)
+    with pytest.raises(KeyError):
+        scores["depth"]

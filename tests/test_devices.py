@@ -97,13 +97,20 @@ def _has_jax() -> bool:
     return importlib.util.find_spec("jax") is not None
 
 
-def start_of_example(arguments: list[str]) -> subprocess.Popen:
-    """One process of the example, on JAX and a CPU."""
+def outputs_on_jax(program: Path, processes: list[list[str]]) -> list[str]:
+    """What processes of one program, each with arguments of its own, print on JAX and a CPU."""
     environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(HERE.parent)}
     # Compiling without optimization halves the time of the test.
     environment["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
-    command = [sys.executable, str(HERE.parent / "examples" / "train_multi_host.py"), *arguments]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    started = [
+        subprocess.Popen([sys.executable, str(program), *arguments], env=environment, **pipes)
+        for arguments in processes
+    ]
+    outputs = [process.communicate(timeout=300)[0] for process in started]
+    for process, output in zip(started, outputs, strict=True):
+        assert process.returncode == 0, output[-3000:]
+    return outputs
 
 
 def free_port() -> int:
@@ -112,27 +119,38 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-@pytest.mark.skipif(not _has_jax(), reason="several hosts are trained on by JAX, which is not installed")
+needs_jax = pytest.mark.skipif(not _has_jax(), reason="several hosts are trained on by JAX, which is not installed")
+
+
+@needs_jax
 def test_two_processes_train_as_one(tmp_path) -> None:
     small_brain().save(tmp_path / "brain", progress=False)
-    options = "--widths 4 4 4 4 4 4 --patches 24 --pairs 24 --epochs 3 --batch-size 8"
-    common = [str(tmp_path / "brain"), *options.split()]
+    options = "--widths 4 4 4 4 4 4 --patches 24 --pairs 24 --epochs 3 --batch-size 8 --interval 3"
     hosts = ["--coordinator", f"localhost:{free_port()}", "--processes", "2"]
-    runs = {
-        "one": [[]],
-        "two": [[*hosts, "--process", str(number)] for number in range(2)],
-    }
+    runs = {"one": [[]], "two": [[*hosts, "--process", str(number)] for number in range(2)]}
     for name, processes in runs.items():
-        outs = [[*common, "--out", str(tmp_path / f"{name}-{n}"), *more] for n, more in enumerate(processes)]
-        started = [start_of_example(arguments) for arguments in outs]
-        for process in started:
-            output, _ = process.communicate(timeout=300)
-            assert process.returncode == 0, output[-3000:]
-    one, two = (np.genfromtxt(tmp_path / name / "log.csv", delimiter=",", names=True) for name in ("one-0", "two-0"))
-    assert len(one) == 3
+        common = [str(tmp_path / name), str(tmp_path / "brain"), *options.split()]
+        outputs_on_jax(HERE.parent / "examples" / "train_multi_host.py", [[*common, *more] for more in processes])
+    one, two = (np.genfromtxt(tmp_path / name / "log.csv", delimiter=",", names=True) for name in runs)
+    assert one["step"].tolist() == two["step"].tolist() == [3, 6, 9]
     assert one["loss"][-1] != one["loss"][0]
     np.testing.assert_allclose(two["loss"], one["loss"], rtol=1e-4)
-    assert not (tmp_path / "two-1").exists(), "process 0 alone writes"
-    nets = [SiameseDistanceNet.from_pretrained(tmp_path / name / "siamese") for name in ("one-0", "two-0")]
+    nets = [SiameseDistanceNet.from_pretrained(tmp_path / name / "preset") for name in runs]
     for weight, other in zip(*(net.weights for net in nets), strict=True):
         np.testing.assert_allclose(np.array(other), np.array(weight), rtol=1e-3, atol=1e-4, err_msg=weight.path)
+
+
+@needs_jax
+def test_two_processes_go_on_from_one_folder(tmp_path) -> None:
+    where = [str(tmp_path), f"localhost:{free_port()}", "2"]
+    outputs = outputs_on_jax(HERE / "_process_training.py", [[*where, str(number)] for number in range(2)])
+    assert all("all of them must see the run folder. Process 0 has [2, 0]" in output for output in outputs)
+    assert not (tmp_path / "elsewhere").exists()
+    logs = [np.genfromtxt(tmp_path / run / "log.csv", delimiter=",", names=True) for run in ("whole", "stopped")]
+    for column in ("phase", "step", "loss", "val_loss", "learning_rate"):
+        np.testing.assert_array_equal(logs[1][column], logs[0][column])
+    first, *others = [np.load(path) for path in sorted(tmp_path.glob("*.npz"))]
+    assert len(others) == 3  # two processes, whole and stopped
+    for other in others:
+        for name in first:
+            np.testing.assert_array_equal(other[name], first[name])

@@ -11,11 +11,10 @@ import pytest
 pytest.importorskip("nilearn", reason="the phantom is drawn on the fsaverage5 surfaces that nilearn ships")
 pytest.importorskip("tensorflow", reason="the pipelines feed networks through tf.data")
 
-from cytokeras.brain import Brain, Section
+from cytokeras.brain import Brain
 from cytokeras.errors import UserError
 from cytokeras.losses import siamese_losses
 from cytokeras.models import AtlasUNet, SiameseDistanceNet, transfer_weights
-from cytokeras.phantom import PhantomBrain
 from cytokeras.training import (
     FINETUNING_RECIPES,
     PRETRAINING_RECIPES,
@@ -24,6 +23,7 @@ from cytokeras.training import (
     Phase,
     PretrainingRecipe,
     StopOnDivergence,
+    TaskScore,
     distance_scores,
     finetune,
     finetuning_recipe,
@@ -54,15 +54,8 @@ TINY_FINETUNING = FinetuningRecipe(
 
 
 @pytest.fixture(scope="module")
-def brain(tmp_path_factory):
-    phantom = PhantomBrain(5, 20.0, sections_mm=[-92.0, -84.0], hemispheres=["left"], level="easy")
-    folder = tmp_path_factory.mktemp("brain") / "phantom"
-    first, second = phantom.sections
-    sections = [first, Section(second.id, second.image, second.plane, second.labels, split="test")]
-    Brain(phantom.name, phantom.space, phantom.labels, sections, phantom.surfaces, phantom.atlas, synthetic=True).save(
-        folder, progress=False
-    )
-    return Brain.open(folder)
+def brain(small_phantom):
+    return Brain.open(small_phantom)
 
 
 @pytest.fixture
@@ -129,9 +122,9 @@ def test_constant_embedding_is_called_collapsed(net, brain):
 
 
 def test_collapse_compares_with_the_constant_guess():
-    good = DistanceScores(10.0, 25.0, 8.0, 20.0, 100)
+    good, bad = (DistanceScores((TaskScore("distance", "err_dist", "mm", mm, 25.0),), 100) for mm in (10.0, 24.9))
     assert not good.collapsed
-    assert replace(good, err_dist_mm=24.9).collapsed
+    assert bad.collapsed
 
 
 def test_phase_one_leaves_the_atlas_branch_alone(brain):

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+from pathlib import Path
 
 import pytest
 
-from cytokeras._commands._run_settings import with_fields
+from cytokeras._commands import pretrain
+from cytokeras._commands._run_settings import parse_config, with_fields
 from cytokeras.cli import main
 from cytokeras.errors import UserError
 from cytokeras.training import FINETUNING_RECIPES, PRETRAINING_RECIPES
 
-PRETRAINING = ["--set", "patches=24", "--set", "pairs=32", "--set", "batch_size=8", "--set", "epochs=1"]
-FINETUNING = ["--set", "phases.0.iterations=1", "--set", "phases.1.iterations=2", "--set", "batch_size=2"]
+
+def changed(fields):
+    """Flags that give fields of a recipe other values."""
+    return [part for change in fields.split() for part in ("--set", change)]
 
 
-@pytest.fixture(scope="module")
-def brain(tmp_path_factory):
-    pytest.importorskip("nilearn", reason="the phantom is drawn on the fsaverage5 surfaces that nilearn ships")
-    from cytokeras.brain import Brain, Section
-    from cytokeras.phantom import PhantomBrain
-
-    phantom = PhantomBrain(5, 20.0, sections_mm=[-92.0, -84.0], hemispheres=["left"], level="easy")
-    folder = tmp_path_factory.mktemp("brain") / "phantom"
-    first, second = phantom.sections
-    sections = [first, Section(second.id, second.image, second.plane, second.labels, split="test")]
-    Brain(phantom.name, phantom.space, phantom.labels, sections, phantom.surfaces, phantom.atlas, synthetic=True).save(
-        folder, progress=False
-    )
-    return folder
+# Plain gradient descent: eagerly, Adam takes longer than the network.
+PRETRAINING = changed("patches=24 pairs=16 batch_size=8 epochs=1 optimizer=sgd")
+FINETUNING = [*changed("phases.0.iterations=1 phases.1.iterations=1 batch_size=2 optimizer=sgd"), "--patch-size", "194"]
 
 
 def error_of(capsys, *arguments):
@@ -76,6 +70,43 @@ def test_recipes_are_listed_and_printed(capsys):
     assert "iterations: 8000" in printed
 
 
+@pytest.fixture
+def settings(tmp_path):
+    """Settings of a ``pretrain`` with these flags and this file."""
+
+    def parsed(flags, file):
+        (tmp_path / "run.yaml").write_text(file)
+        parser = argparse.ArgumentParser()
+        pretrain.add(parser.add_subparsers())
+        config = ["--config", str(tmp_path / "run.yaml")] if file else []
+        return parse_config(parser.parse_args(["pretrain", "brain", *flags.split(), *config]))
+
+    return parsed
+
+
+def test_flags_come_before_the_file_and_the_file_before_the_defaults(settings):
+    file = "out: from-file\ninterval: 7\nseed: 3\nprecision: bfloat16\nquiet: true\npatch-size: 140\n"
+    given = settings("--interval 100 --precision float32", file)  # their defaults
+    assert (given.interval, given.precision) == (100, "float32")
+    assert (given.out, given.seed, given.quiet, given.patch_size) == (Path("from-file"), 3, True, 140)
+    assert (given.recipe, given.devices, given.find_rate, given.set) == ("adam-cosine", None, False, [])
+
+
+def test_fields_of_flags_come_after_those_of_the_file(settings):
+    given = settings("--out run --set epochs=2 --set pairs=8", "set: {epochs: 5, learning_rate: 1.0e-3}\n")
+    recipe = with_fields(PRETRAINING_RECIPES["paper"], given.set)
+    assert (recipe.epochs, recipe.pairs, recipe.learning_rate) == (2, 8, 1e-3)
+    assert settings("--out run", "").set == []
+
+
+def test_help_states_the_defaults(capsys):
+    with pytest.raises(SystemExit):
+        main(["pretrain", "--help"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "see cytokeras recipes (adam-cosine)" in printed
+    assert "two checkpoints (100)" in printed
+
+
 def test_wrong_settings_end_in_one_line(tmp_path, capsys):
     config = tmp_path / "run.yaml"
     assert "There are: paper" in error_of(capsys, "recipes", "papre")
@@ -98,26 +129,37 @@ def test_wrong_settings_end_in_one_line(tmp_path, capsys):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["run.yaml"]
 
 
-def test_flags_that_a_preset_has_decided_are_refused(brain, tmp_path, capsys):
+def test_flags_that_a_preset_has_decided_are_refused(small_phantom, tmp_path, capsys):
     start = ["--from", "siamese-phantom-16um", "--out", tmp_path / "run"]
-    assert "--widths: siamese" in error_of(capsys, "pretrain", brain, *start, "--widths", *6 * ["2"])
-    assert "--patch-size: siamese" in error_of(capsys, "pretrain", brain, *start, "--patch-size", "140")
+    assert "--widths: siamese" in error_of(capsys, "pretrain", small_phantom, *start, "--widths", *6 * ["2"])
+    assert "--patch-size: siamese" in error_of(capsys, "pretrain", small_phantom, *start, "--patch-size", "140")
     assert "--no-atlas: atlas" in error_of(
-        capsys, "finetune", brain, "--from", "atlas-unet-phantom-16um", "--out", tmp_path / "run", "--no-atlas"
+        capsys, "finetune", small_phantom, "--from", "atlas-unet-phantom-16um", "--out", tmp_path / "run", "--no-atlas"
     )
 
 
-def test_pretrain_and_finetune_write_run_folders(brain, tmp_path, capsys, eager):
+@pytest.fixture
+def few_scored(monkeypatch):
+    """Fewer patches and pairs to validate and to score with."""
+    from cytokeras.training import distance_scores, finetuning, pretraining
+
+    monkeypatch.setattr(pretraining, "_VALIDATION_PATCHES", 8)
+    monkeypatch.setattr(pretraining, "_VALIDATION_PAIRS", 8)
+    monkeypatch.setattr(finetuning, "_VALIDATION_PATCHES", 4)
+    monkeypatch.setattr(distance_scores, "__kwdefaults__", {"patches": 24, "pairs": 32, "seed": 1})
+
+
+def test_pretrain_and_finetune_write_run_folders(small_phantom, tmp_path, capsys, eager, few_scored):
     siamese, unet, config = tmp_path / "siamese", tmp_path / "unet", tmp_path / "run.yaml"
-    config.write_text(f"out: {siamese}\ninterval: 3\nwidths: [2, 2, 2, 2, 2, 2]\nset:\n  learning_rate: 1.0e-4\n")
-    status = main(["pretrain", str(brain), "--quiet", "--config", str(config), *PRETRAINING])
-    assert status in (0, 1)  # 1: four steps taught it nothing about distance, which is what it says then
+    config.write_text(f"out: {siamese}\ninterval: 1\nwidths: [2, 2, 2, 2, 2, 2]\nset:\n  learning_rate: 1.0e-4\n")
+    status = main(["pretrain", str(small_phantom), "--quiet", "--config", str(config), *PRETRAINING])
+    assert status in (0, 1)  # 1: two steps taught it nothing about distance, which is what it says then
     assert "best constant guess" in capsys.readouterr().out
     settings = json.loads((siamese / "config.json").read_text())
-    assert (settings["recipe"]["learning_rate"], settings["interval"], settings["recipe"]["pairs"]) == (1e-4, 3, 32)
+    assert (settings["recipe"]["learning_rate"], settings["interval"], settings["recipe"]["pairs"]) == (1e-4, 1, 16)
 
     start = ["--from", str(siamese / "preset"), "--out", str(unet), "--quiet"]
-    assert main(["finetune", str(brain), *start, *FINETUNING]) == 0
+    assert main(["finetune", str(small_phantom), *start, *FINETUNING]) == 0
     printed = capsys.readouterr().out
     assert "24 layers, 542 weights copied" in printed
     assert "val_dice" in printed
@@ -127,7 +169,7 @@ def test_pretrain_and_finetune_write_run_folders(brain, tmp_path, capsys, eager)
     metadata = json.loads((unet / "preset" / "metadata.json").read_text())
     assert metadata["source_preset"] == str(siamese / "preset")
 
-    assert main(["finetune", str(brain), *start, *FINETUNING]) == 0
+    assert main(["finetune", str(small_phantom), *start, *FINETUNING]) == 0
     assert "(complete, kept)" in capsys.readouterr().out
     other = [*start, *FINETUNING, "--seed", "1"]
-    assert "seed 0 (now 1)" in error_of(capsys, "finetune", brain, *other)
+    assert "seed 0 (now 1)" in error_of(capsys, "finetune", small_phantom, *other)

@@ -23,7 +23,7 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 def add_run_arguments(command: argparse.ArgumentParser, recipe: str) -> None:
-    """Add what every training takes."""
+    """Add what every training takes, after the flags of its own; see ``parse_config``."""
     command.add_argument("--out", type=Path, help="folder of the run; a run that was stopped goes on there")
     command.add_argument(
         "--config", type=Path, metavar="YAML", help="file of settings named as these flags; flags come before it"
@@ -42,17 +42,21 @@ def add_run_arguments(command: argparse.ArgumentParser, recipe: str) -> None:
     command.add_argument("--patch-size", type=positive_int, metavar="PX", help="default: the paper's 2 or 4 mm")
     command.add_argument("--find-rate", action="store_true", help="only search a learning rate and print it")
     command.add_argument("--quiet", action="store_true", help="show no progress")
+    command.set_defaults(parser=command, defaults=_withheld_defaults(command))
 
 
-def parse_config(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> argparse.Namespace:
-    """Fill flags that were not given from the YAML file, and check that ``--out`` is known.
+def parse_config(given: argparse.Namespace) -> argparse.Namespace:
+    """Return the settings of a run: the flags given, before the YAML file, before the defaults.
 
     Raises:
-        UserError: The file cannot be read, or names something that is no flag or has a wrong value.
+        UserError: The file cannot be read, names something that is no flag or has a wrong value, or there is no
+            ``--out``.
     """
-    if arguments.config is not None:
-        for name, value in _read_yaml(arguments.config).items():
-            _take(parser, arguments, name, value)
+    settings = dict(given.defaults)
+    if "config" in given:
+        settings |= _settings_in(given.config, given.parser)
+    changes = [*settings["set"], *vars(given).get("set", [])]  # of one field the last one counts
+    arguments = argparse.Namespace(**{**settings, **vars(given), "set": changes})
     if arguments.out is None and not arguments.find_rate:
         raise UserError("--out: give a folder for the run.")
     return arguments
@@ -166,21 +170,32 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return found
 
 
-def _take(parser: argparse.ArgumentParser, arguments: argparse.Namespace, name: Any, value: Any) -> None:
-    """Set one flag from a file, unless it was given on the command line."""
-    key = str(name).replace("-", "_")
+def _withheld_defaults(command: argparse.ArgumentParser) -> dict[str, Any]:
+    """The defaults of all flags, which argparse then leaves out: what it finds was given, be it equal to a default."""
+    defaults = {}
+    for action in command._actions:
+        if action.option_strings and action.default is not argparse.SUPPRESS:
+            defaults[action.dest], action.default = action.default, argparse.SUPPRESS
+            action.help = (action.help or "") % {"default": defaults[action.dest]}
+    return defaults
+
+
+def _settings_in(path: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
+    """The values of a settings file by the names that the flags' values have."""
     actions = {option.lstrip("-").replace("-", "_"): a for a in parser._actions for option in a.option_strings}
-    if key not in actions or key in ("help", "config"):
-        hint = nearest_name_hint(key, actions)
-        raise UserError(f"--config {arguments.config}, {name}: no such setting.{hint}")
-    action = actions[key]
-    if key == "set":
-        if not isinstance(value, dict):
-            raise UserError(f"--config {arguments.config}, set: write a mapping of fields to values.")
-        # The flags' own changes come after those of the file and win.
-        arguments.set = [*(f"{field}={json.dumps(each)}" for field, each in value.items()), *arguments.set]
-    elif getattr(arguments, action.dest) == action.default:
-        setattr(arguments, action.dest, _checked(action, value, f"--config {arguments.config}, {name}"))
+    settings = {}
+    for name, value in _read_yaml(path).items():
+        key = str(name).replace("-", "_")
+        if key not in actions or key in ("help", "config"):
+            hint = nearest_name_hint(key, actions)
+            raise UserError(f"--config {path}, {name}: no such setting.{hint}")
+        if key == "set":
+            if not isinstance(value, dict):
+                raise UserError(f"--config {path}, set: write a mapping of fields to values.")
+            settings[key] = [f"{field}={json.dumps(each)}" for field, each in value.items()]
+        else:
+            settings[actions[key].dest] = _checked(actions[key], value, f"--config {path}, {name}")
+    return settings
 
 
 def _checked(action: argparse.Action, value: Any, where: str) -> Any:

@@ -35,13 +35,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     finetune.add_argument("--no-atlas", action="store_true", help="build the network without atlas path")
     _run_settings.add_run_arguments(finetune, "adam-cosine")
-    finetune.set_defaults(run=_run, parser=finetune)
+    finetune.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     from cytokeras.brain import Brain
 
-    arguments = _run_settings.parse_config(arguments.parser, arguments)
+    arguments = _run_settings.parse_config(arguments)
     if arguments.start is None:
         raise UserError(f"--from: give the preset to start from, or '{_RANDOM}' for random weights.")
     brains = [Brain.open(folder) for folder in arguments.brains]

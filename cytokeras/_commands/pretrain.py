@@ -28,13 +28,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     pretrain.add_argument("brain", type=Path, help="folder with brain.json, sections.csv and surfaces")
     pretrain.add_argument("--from", dest="start", metavar="PRESET", help="start from these weights; default: random")
     _run_settings.add_run_arguments(pretrain, "adam-cosine")
-    pretrain.set_defaults(run=_run, parser=pretrain)
+    pretrain.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     from cytokeras.brain import Brain
 
-    arguments = _run_settings.parse_config(arguments.parser, arguments)
+    arguments = _run_settings.parse_config(arguments)
     brain = Brain.open(arguments.brain)
     if not brain.surfaces:
         raise UserError(f"{arguments.brain}: has no surfaces; pre-training needs them for distances.")

@@ -110,7 +110,9 @@ def pair_dataset(
         drop_remainder=drop_remainder,
         shard=worker_shard(shard),
     )
-    targets = _targets(pairs, check_auxiliary(auxiliary))
+    auxiliary = check_auxiliary(auxiliary)
+    _check_known(pairs, auxiliary)
+    targets = pair_targets(pairs, auxiliary)
     source = _PairSource(brain, pairs, targets, patch_size, pixel_size_um, find_augmentation(augment), order.seed)
     if cache:
         source.keep(DEFAULT_CACHE_BYTES if cache is True else int(cache), workers, progress)
@@ -196,8 +198,11 @@ class _PairSource:
         return kept[top : top + height, left : left + width]
 
 
-def _targets(pairs: CortexPairs, auxiliary: Iterable[str]) -> Arrays:
-    """Return every target of all pairs, each (P, …) float32."""
+def pair_targets(pairs: CortexPairs, auxiliary: Iterable[str] = ()) -> Arrays:
+    """Return what a siamese network is to predict for all P pairs, each (P, …) float32, as ``pair_dataset`` has it.
+
+    Curvature is NaN on the rim of an open surface.
+    """
     targets = {
         "distance": pairs.distance_mm,
         "coordinates_a": pairs.coordinates_a,
@@ -206,19 +211,24 @@ def _targets(pairs: CortexPairs, auxiliary: Iterable[str]) -> Arrays:
     for task in auxiliary:
         if task == CONTRAST:
             targets[task] = np.column_stack([pairs.distance_mm, pairs.coordinates_a, pairs.coordinates_b])
-            continue
-        column = PLACE_TASKS[task].column
-        values = getattr(pairs.locations, column)
-        for output, ends in zip(outputs_of(task), (pairs.i, pairs.j), strict=True):
-            targets[output] = values[ends]
-            undefined = np.unique(ends[~np.isfinite(values[ends])])
-            if len(undefined):
-                raise UserError(
-                    f"pairs: {len(undefined)} of their places have no {column}, for example place {undefined[0]}; the "
-                    f"rim of an open surface has none. Leave out the task {task!r}, or sample pairs of "
-                    f"locations[np.isfinite(locations.{column})]."
-                )
+        else:
+            values = getattr(pairs.locations, PLACE_TASKS[task].column)
+            targets |= dict(zip(outputs_of(task), (values[pairs.i], values[pairs.j]), strict=True))
     return {name: np.asarray(values, np.float32) for name, values in targets.items()}
+
+
+def _check_known(pairs: CortexPairs, auxiliary: Iterable[str]) -> None:
+    """Raise UserError where a place has no value for a task."""
+    used = np.union1d(pairs.i, pairs.j)
+    for task in [task for task in auxiliary if task in PLACE_TASKS]:
+        column = PLACE_TASKS[task].column
+        undefined = used[~np.isfinite(getattr(pairs.locations, column)[used])]
+        if len(undefined):
+            raise UserError(
+                f"pairs: {len(undefined)} of their places have no {column}, for example place {undefined[0]}; the "
+                f"rim of an open surface has none. Leave out the task {task!r}, or sample pairs of "
+                f"locations[np.isfinite(locations.{column})]."
+            )
 
 
 def _check_pairs(brain: Brain, pairs: CortexPairs, batch_size: int, drop_remainder: bool) -> None:

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from cytokeras.training.finetuning import finetune
     from cytokeras.training.guards import StopOnDivergence
     from cytokeras.training.learning_rate_search import LearningRateSearch, find_learning_rate
-    from cytokeras.training.pretraining import DistanceScores, distance_scores, pretrain
+    from cytokeras.training.pretraining import pretrain
+    from cytokeras.training.pretraining_scores import DistanceScores, TaskScore, distance_scores
     from cytokeras.training.recipes import (
         FINETUNING_RECIPES,
         PRETRAINING_RECIPES,
@@ -33,7 +34,8 @@ _HOME = {
     "finetuning": ("finetune",),
     "guards": ("StopOnDivergence",),
     "learning_rate_search": ("LearningRateSearch", "find_learning_rate"),
-    "pretraining": ("DistanceScores", "distance_scores", "pretrain"),
+    "pretraining": ("pretrain",),
+    "pretraining_scores": ("DistanceScores", "TaskScore", "distance_scores"),
     "recipes": (
         "FINETUNING_RECIPES",
         "PRETRAINING_RECIPES",
@@ -61,6 +63,7 @@ __all__ = [
     "PretrainingRecipe",
     "RunFolder",
     "StopOnDivergence",
+    "TaskScore",
     "accumulate_gradients",
     "distance_scores",
     "find_learning_rate",

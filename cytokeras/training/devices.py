@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from cytokeras.errors import UserError
 
@@ -57,8 +59,8 @@ def training_scope(devices: int | str | Sequence[str] | None = None, precision: 
 def join_hosts(coordinator: str | None = None, processes: int | None = None, process: int | None = None) -> int:
     """Join the other processes of a training on several hosts; JAX only, before anything else is computed.
 
-    Every host starts the same program. Afterwards ``training_scope("all")`` spans all hosts, ``pair_dataset`` and
-    ``segmentation_dataset`` take ``shard="auto"``, and process 0 alone writes files.
+    Every host starts the same program. Afterwards ``training_scope("all")`` spans all hosts, ``pretrain``, ``finetune``
+    and the pipelines take ``shard="auto"``, and process 0 alone writes files.
 
     Args:
         coordinator: ``host:port`` of process 0. None: from ``KERAS_DISTRIBUTION_JOB_ADDRESSES`` or, under Slurm and
@@ -83,6 +85,35 @@ def join_hosts(coordinator: str | None = None, processes: int | None = None, pro
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     keras.distribution.initialize(coordinator, processes, process)
     return int(jax.process_index())
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Let one of several processes save a network inside ``training_scope``.
+
+    Keras makes an optimizer while it saves, and what is made there waits for all processes.
+    """
+    distribution = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(distribution)
+
+
+def check_processes_agree(numbers: Sequence[int], what: str) -> None:
+    """Raise UserError where processes that train together hold different ``numbers``; they would wait forever."""
+    jax = sys.modules.get("jax")
+    if keras.backend.backend() != "jax" or jax.process_count() == 1:
+        return
+    from jax.experimental.multihost_utils import process_allgather
+
+    found = process_allgather(np.array(numbers))
+    if (found != found[0]).any():
+        raise UserError(
+            f"The processes of this training have not the same {what}: all of them must see the run folder. Process "
+            f"0 has {found[0].tolist()}, others {[row.tolist() for row in found if (row != found[0]).any()]}."
+        )
 
 
 def _device_names(devices: int | str | Sequence[str] | None) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ import keras
 
 from cytokeras.losses import MaskedCategoricalCrossentropy
 from cytokeras.metrics import Dice
-from cytokeras.pipelines import labelled_centres, segmentation_dataset
+from cytokeras.pipelines import Form, Shard, labelled_centres, segmentation_dataset, worker_shard
 from cytokeras.training.checks import missing_classes
 from cytokeras.training.learning_rate_search import LearningRateSearch, find_learning_rate
 from cytokeras.training.recipes import part_size
@@ -38,6 +39,8 @@ def finetune(
     validate: bool = False,
     seed: int = 0,
     interval: int = DEFAULT_INTERVAL,
+    form: Form = None,
+    shard: Shard = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: int | str = "auto",
 ) -> list[keras.callbacks.History]:
@@ -52,9 +55,12 @@ def finetune(
         recipe: Phases, optimizer, batch size.
         run: Folder for log and checkpoints. Called again with it, training goes on where it was stopped and ends with
             the weights of an undisturbed run.
-        validate: Whether 64 patches of the annotated sections of split "test" are scored after every interval.
+        validate: Whether at least 64 patches of the annotated sections of split "test" are scored after every interval.
         seed: Seed of the patch centres.
         interval: Steps between two checkpoints; an epoch of ``fit``.
+        form: As in ``segmentation_dataset``.
+        shard: As in ``segmentation_dataset``. Where several processes train together, all must see the folder of
+            ``run``; the one with index 0 writes it, and all go on from it.
         callbacks: Further Keras callbacks.
         verbose: As in ``fit``.
 
@@ -70,15 +76,19 @@ def finetune(
     centres = labelled_centres(brains, unet, seed=seed)
     if missing := missing_classes(centres, unet):
         warnings.warn(missing, UserWarning, stacklevel=2)
+    feeding = {"form": form, "shard": worker_shard(shard)}
     phases = [
-        _phase(unet, brains, recipe, phase, centres, seed=seed + number, interval=interval, validate=validate)
+        _phase(
+            unet, brains, recipe, phase, centres, seed=seed + number, interval=interval, validate=validate, **feeding
+        )
         for number, phase in enumerate(recipe.phases)
     ]
     # What a later phase cannot read is found before the first one has taken its hours.
     for phase in phases:
         phase.dataset(0)
     if run is not None and not isinstance(run, RunFolder):
-        run = RunFolder(run, finetuning_settings(unet, brains, recipe, seed, interval, validate))
+        settings = finetuning_settings(unet, brains, recipe, seed, interval, validate)
+        run = RunFolder(run, settings, read_only=feeding["shard"][0] > 0)
     return train_phases(
         unet,
         phases,
@@ -127,6 +137,7 @@ def _phase(
     seed: int,
     interval: int,
     validate: bool,
+    **feeding: Any,
 ) -> TrainingPhase:
     model = _model_of(unet, phase)
     with_atlas = model is unet and unet.atlas_channels > 0
@@ -135,18 +146,17 @@ def _phase(
         _compile(model, unet, recipe.build_optimizer(phase))
         return model
 
-    batches = partial(segmentation_dataset, brains, model, with_atlas=with_atlas)
+    size = part_size(recipe)
+    batches = partial(segmentation_dataset, brains, model, size, with_atlas=with_atlas, **feeding)
     validation = None
     if validate:
-        size = min(part_size(recipe), _VALIDATION_PATCHES)
-        steps = _VALIDATION_PATCHES // size
-        validation = batches(batch_size=size, steps_per_epoch=steps, seed=0, split="test", fixed=True)
+        steps = math.ceil(_VALIDATION_PATCHES / size)
+        validation = batches(steps_per_epoch=steps, seed=0, split="test", fixed=True)
     return TrainingPhase(
         "with atlas" if with_atlas else "without atlas",
         phase.iterations * recipe.accumulate,
         prepare,
         lambda step: batches(
-            batch_size=part_size(recipe),
             steps_per_epoch=interval,
             seed=seed,
             augment=recipe.augment,

@@ -1,22 +1,23 @@
-"""Self-supervised pre-training from a brain to a trained siamese network with its scores."""
+"""Self-supervised pre-training from a brain to a trained siamese network."""
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import keras
-import numpy as np
 
 from cytokeras._files import create_folder
 from cytokeras.losses import siamese_losses
 from cytokeras.metrics import MeanDistanceError
-from cytokeras.pipelines.pair_dataset import DEFAULT_CACHE_BYTES, pair_dataset
+from cytokeras.pipelines import Form, Shard, worker_shard
 from cytokeras.sampling import sample_cortex, sample_pairs, write_samples
 from cytokeras.training.checks import check_recipe_fits
 from cytokeras.training.learning_rate_search import LearningRateSearch, find_learning_rate
+from cytokeras.training.pair_batches import held_out_pairs, pair_batches
 from cytokeras.training.recipes import part_size
 from cytokeras.training.run_folder import RunFolder
 from cytokeras.training.training_run import DEFAULT_INTERVAL, Monitor, TrainingPhase, train_phases
@@ -29,51 +30,6 @@ if TYPE_CHECKING:
 
 _VALIDATION_PATCHES, _VALIDATION_PAIRS = 300, 600
 
-COLLAPSE_RATIO = 0.95
-"""A network whose error is above this share of the best constant guess has learned nothing about distance."""
-
-
-@dataclass(frozen=True)
-class DistanceScores:
-    """How well a siamese network predicts distances on pairs it was not trained on.
-
-    Attributes:
-        err_dist_mm: Mean absolute error of the distance (err_dist of Spitzer et al. 2018).
-        constant_guess_mm: The same for the best constant, the median of the true distances.
-        coordinate_error_mm: Mean absolute error of a coordinate on the inflated surface.
-        constant_coordinate_mm: The same for the best constant place.
-        pairs: Number of pairs.
-    """
-
-    err_dist_mm: float
-    constant_guess_mm: float
-    coordinate_error_mm: float
-    constant_coordinate_mm: float
-    pairs: int
-
-    @property
-    def collapsed(self) -> bool:
-        """Whether the distances are hardly better than a constant guess."""
-        return self.err_dist_mm > COLLAPSE_RATIO * self.constant_guess_mm
-
-    def as_dict(self) -> dict[str, float]:
-        """The scores for a model card."""
-        return {
-            "err_dist on held-out sections (mm)": self.err_dist_mm,
-            "err_dist of the best constant guess (mm)": self.constant_guess_mm,
-            "coordinate error on held-out sections (mm)": self.coordinate_error_mm,
-            "coordinate error of the best constant guess (mm)": self.constant_coordinate_mm,
-            "pairs scored": self.pairs,
-        }
-
-    def __str__(self) -> str:
-        text = (
-            f"err_dist {self.err_dist_mm:.1f} mm (best constant guess {self.constant_guess_mm:.1f} mm), "
-            f"coordinates {self.coordinate_error_mm:.1f} mm (constant {self.constant_coordinate_mm:.1f} mm), "
-            f"{self.pairs} pairs"
-        )
-        return text + ": COLLAPSED, it learned nothing about distance" if self.collapsed else text
-
 
 def pretrain(
     net: SiameseDistanceNet,
@@ -84,6 +40,8 @@ def pretrain(
     validate: bool = False,
     seed: int = 0,
     interval: int = DEFAULT_INTERVAL,
+    form: Form = None,
+    shard: Shard = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: int | str = "auto",
 ) -> list[keras.callbacks.History]:
@@ -98,6 +56,9 @@ def pretrain(
         validate: Whether pairs from the sections of split "test" are scored after every interval.
         seed: Seed of the sampling and of the order of the pairs.
         interval: Steps between two checkpoints; an epoch of ``fit``.
+        form: As in ``pair_dataset``.
+        shard: As in ``pair_dataset``. Where several processes train together, all must see the folder of ``run``; the
+            one with index 0 writes it, and all go on from it.
         callbacks: Further Keras callbacks.
         verbose: As in ``fit``.
 
@@ -109,17 +70,12 @@ def pretrain(
             another run, or the loss diverges.
     """
     check_recipe_fits(net, recipe)
+    feeding = {"form": form, "shard": worker_shard(shard)}
     if run is not None and not isinstance(run, RunFolder):
-        run = RunFolder(run, pretraining_settings(net, brain, recipe, seed, interval, validate))
+        settings = pretraining_settings(net, brain, recipe, seed, interval, validate)
+        run = RunFolder(run, settings, read_only=feeding["shard"][0] > 0)
     progress = verbose != 0
-    if run is None:
-        locations = sample_cortex(brain, recipe.patches, seed=seed, split="train", progress=progress)
-        pairs = sample_pairs(brain, locations, recipe.pairs, seed=seed, progress=progress)
-    else:
-        folder = create_folder(run.samples)
-        pairs = write_samples(
-            brain, folder, patches=recipe.patches, pairs=recipe.pairs, split="train", seed=seed, progress=progress
-        )
+    pairs = _training_pairs(brain, recipe, run, seed, progress)
 
     def prepare() -> keras.Model:
         _compile(net, recipe, recipe.build_optimizer())
@@ -129,7 +85,7 @@ def pretrain(
         "pre-training",
         recipe.steps * recipe.accumulate,
         prepare,
-        lambda step: _batches(
+        lambda step: pair_batches(
             net,
             brain,
             pairs,
@@ -140,10 +96,9 @@ def pretrain(
             initial_step=step,
             auxiliary=recipe.auxiliary,
             progress=progress,
+            **feeding,
         ),
-        _held_out_batches(net, brain, _VALIDATION_PATCHES, _VALIDATION_PAIRS, 1, recipe.auxiliary)[0]
-        if validate
-        else None,
+        _validation_batches(net, brain, recipe, **feeding) if validate else None,
     )
     return train_phases(
         net,
@@ -166,7 +121,7 @@ def rate_search(
     locations = sample_cortex(brain, min(count, recipe.patches), seed=seed, split="train")
     pairs = sample_pairs(brain, locations, count, seed=seed)
     _compile(net, recipe, recipe.build_optimizer(constant_rate=True))
-    batches = _batches(net, brain, pairs, recipe.batch_size, seed=seed, auxiliary=recipe.auxiliary)
+    batches = pair_batches(net, brain, pairs, recipe.batch_size, seed=seed, auxiliary=recipe.auxiliary)
     return find_learning_rate(net, batches, steps=steps)
 
 
@@ -197,48 +152,21 @@ def pretraining_settings(
     }
 
 
-def _batches(net: SiameseDistanceNet, brain: Brain, pairs: CortexPairs, batch_size: int, **arguments: Any) -> Any:
-    """Batches of pairs; patches stay in memory where they fit, and are read from the sections where they do not."""
-    side = net.encoder.input_shape[1]
-    needed = len(pairs.locations) * side**2 * (2 if arguments.get("augment") else 1)
-    fits = needed <= DEFAULT_CACHE_BYTES
-    return pair_dataset(brain, pairs, side, batch_size, pixel_size_um=net.pixel_size_um, cache=fits, **arguments)
-
-
-def _held_out_batches(
-    net: SiameseDistanceNet, brain: Brain, patches: int, pairs: int, seed: int, auxiliary: Iterable[str] = ()
-) -> tuple[Any, CortexPairs]:
-    locations = sample_cortex(brain, patches, seed=seed, split="test")
-    table = sample_pairs(brain, locations, pairs, seed=seed)
-    batches = _batches(net, brain, table, 32, shuffle=False, drop_remainder=False, auxiliary=auxiliary, progress=False)
-    return batches, table
-
-
-def distance_scores(
-    net: SiameseDistanceNet, brain: Brain, *, patches: int = 1000, pairs: int = 2000, seed: int = 1
-) -> DistanceScores:
-    """Score a siamese network on pairs from the held-out sections of a brain.
-
-    Args:
-        net: The network.
-        brain: A brain with sections of split ``"test"``.
-        patches: Number of patches sampled.
-        pairs: Number of pairs made of them.
-        seed: Seed of the sampling.
-    """
-    dataset, table = _held_out_batches(net, brain, patches, pairs, seed)
-    return _scores(net.predict(dataset, verbose=0), table)
-
-
-def _scores(predicted: dict[str, Any], table: CortexPairs) -> DistanceScores:
-    distance = np.reshape(predicted["distance"], -1)
-    true = table.distance_mm
-    places = np.concatenate([table.coordinates_a, table.coordinates_b])
-    guessed = np.concatenate([predicted["coordinates_a"], predicted["coordinates_b"]])
-    return DistanceScores(
-        err_dist_mm=float(np.abs(distance - true).mean()),
-        constant_guess_mm=float(np.abs(true - np.median(true)).mean()),
-        coordinate_error_mm=float(np.abs(guessed - places).mean()),
-        constant_coordinate_mm=float(np.abs(places - np.median(places, axis=0)).mean()),
-        pairs=len(true),
+def _training_pairs(
+    brain: Brain, recipe: PretrainingRecipe, run: RunFolder | None, seed: int, progress: bool
+) -> CortexPairs:
+    """The pairs of a run; several processes draw the same ones, and all read them where they go on."""
+    if run is None or (run.read_only and not run.state.exists()):
+        locations = sample_cortex(brain, recipe.patches, seed=seed, split="train", progress=progress)
+        return sample_pairs(brain, locations, recipe.pairs, seed=seed, progress=progress)
+    folder = create_folder(run.samples)
+    return write_samples(
+        brain, folder, patches=recipe.patches, pairs=recipe.pairs, split="train", seed=seed, progress=progress
     )
+
+
+def _validation_batches(net: SiameseDistanceNet, brain: Brain, recipe: PretrainingRecipe, **feeding: Any) -> Any:
+    """Whole batches, of the size that several devices and processes can share."""
+    size = part_size(recipe)
+    pairs = held_out_pairs(brain, _VALIDATION_PATCHES, size * math.ceil(_VALIDATION_PAIRS / size), seed=1)
+    return pair_batches(net, brain, pairs, size, shuffle=False, auxiliary=recipe.auxiliary, progress=False, **feeding)

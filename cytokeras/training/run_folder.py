@@ -25,16 +25,18 @@ class RunFolder:
     Args:
         path: The folder; made where absent.
         settings: What the run is made with, as JSON values. A run goes on only with equal ones.
+        read_only: Write nothing: of several processes that train together one keeps the folder, and all go on from it.
 
     Raises:
         UserError: The folder holds something else, or a run with other settings.
     """
 
-    def __init__(self, path: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
-        self.path = create_folder(path)
+    def __init__(self, path: str | os.PathLike[str], settings: Mapping[str, Any], *, read_only: bool = False) -> None:
+        self.path = Path(path) if read_only else create_folder(path)
         self.settings = dict(settings)
+        self.read_only = read_only
         config = self.path / _CONFIG
-        if same_settings(config, self.settings, "holds a run", "choose another folder"):
+        if same_settings(config, self.settings, "holds a run", "choose another folder") or read_only:
             return
         if any(self.path.iterdir()):
             raise UserError(f"{self.path}: is not empty and holds no {_CONFIG}; choose another folder for the run.")

@@ -12,6 +12,7 @@ import keras
 from tensorboardX import SummaryWriter
 
 from cytokeras._files import atomic_path
+from cytokeras.training.devices import alone, check_processes_agree
 from cytokeras.training.guards import StopAtStep, StopOnDivergence
 from cytokeras.training.resume import load_state, read_progress, save_state
 from cytokeras.training.run_folder import RunFolder
@@ -78,7 +79,7 @@ def train_phases(
     Args:
         network: All that is trained; the models of the phases share its layers.
         phases: The phases in order.
-        run: Where checkpoints and the log go.
+        run: Where checkpoints and the log go; with a folder to read only, this process goes on from it like the others.
         monitor: By what ``run.best`` is chosen.
         interval: Steps between two checkpoints.
         callbacks: Further Keras callbacks.
@@ -94,7 +95,10 @@ def train_phases(
     resumed = run is not None and run.state.exists()
     if run is not None and resumed:
         progress = read_progress(run.state)
-        run.forget_after(progress["phase"] + 1, progress["step"])
+    check_processes_agree([progress["phase"], progress["step"]], "step to begin with")
+    kept = None if run is None or run.read_only else run
+    if kept is not None:
+        kept.forget_after(progress["phase"] + 1, progress["step"])
     histories = []
     for number in range(progress["phase"], len(phases)):
         phase, model = phases[number], phases[number].prepare()
@@ -106,9 +110,9 @@ def train_phases(
                 optimizer.build(model.trainable_variables)
             load_state(run.state, network, optimizer)
         resumed = False
-        own: list[keras.callbacks.Callback] = [StopOnDivergence(), StopAtStep(phase.steps, done=step)]
-        if run is not None:
-            own.append(_Recorder(run, number, phase, network, monitor, every, progress))
+        own = [StopOnDivergence(), StopAtStep(phase.steps, done=step), _LearningRate()]
+        if kept is not None:
+            own.append(_Recorder(kept, number, phase, network, monitor, every, progress))
         histories.append(
             model.fit(
                 phase.dataset(step),
@@ -122,13 +126,21 @@ def train_phases(
             )
         )
         progress = {**progress, "phase": number + 1, "step": 0}
-        if run is not None:
+        if kept is not None:
             # After ``fit`` has put averaged weights into the network, where the optimizer averages.
-            save_state(run.state, network, None, progress)
-            run.draw_curves()
+            save_state(kept.state, network, None, progress)
+            kept.draw_curves()
     if run is not None and resumed:
         load_state(run.state, network, None)  # all phases were done before
     return histories
+
+
+class _LearningRate(keras.callbacks.Callback):
+    """Adds the learning rate to the log, in every process: what hosts share they can only calculate with together."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
+        """Take the rate of the last step."""
+        logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
 
 class _Recorder(keras.callbacks.Callback):
@@ -156,18 +168,17 @@ class _Recorder(keras.callbacks.Callback):
         model, now = self.model, time.monotonic()
         step = min((epoch + 1) * self._interval, self._phase.steps)
         scores = {name: float(value) for name, value in (logs or {}).items()}
-        rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
-        row = {"phase": self._number + 1, "step": step, **scores, "learning_rate": rate}
-        for name, value in {**scores, "learning_rate": rate}.items():
+        for name, value in scores.items():
             self._events.add_scalar(name, value, step)
         self._events.flush()
+        row = {"phase": self._number + 1, "step": step, **scores}
         self._run.append({**row, "seconds": round(now - self._started, 1)})
         self._started = now
         if self._monitor is not None and self._monitor.name in scores:
             value = scores[self._monitor.name]
             if self._monitor.better(value, self._progress["best"]):
                 self._progress["best"] = value
-                with atomic_path(self._run.best) as temporary:
+                with atomic_path(self._run.best) as temporary, alone():
                     self._network.save_weights(temporary)
         place = {**self._progress, "phase": self._number, "step": step}
         save_state(self._run.state, self._network, model.optimizer, place)
