@@ -38,7 +38,7 @@ class Task:
     @property
     def learning_rate(self) -> float:
         """Of SGD with Nesterov momentum; larger ones let rounding grow faster than training proceeds."""
-        return 1e-4 if self.network == "siamese" else 0.01
+        return 1e-4 if self.network == "siamese" else 0.001
 
     @property
     def patch_px(self) -> int:
