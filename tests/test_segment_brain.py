@@ -151,3 +151,10 @@ def test_a_worker_killed_in_the_middle_costs_no_section(done, unet, brain, tmp_p
         np.testing.assert_array_equal(
             read_label_tiff(tmp_path / name).labels, read_label_tiff(done.folder / name).labels
         )
+
+
+def test_a_worker_keeps_a_network_by_what_is_in_it(tmp_path):
+    folders = [str(network(seed).save_pretrained(tmp_path / str(seed))) for seed in (0, 1)]
+    kept = job_module._networks(folders[0], "a")
+    assert job_module._networks(str(tmp_path / "of another brain"), "a") is kept
+    assert job_module._networks(folders[1], "b").model is not kept.model

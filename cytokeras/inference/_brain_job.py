@@ -126,7 +126,9 @@ def _networks(folder: str, digest: str) -> NetworkPool:
     """Return the network of that digest, which stands in another folder for every brain."""
     from cytokeras.models import AtlasUNet
 
-    if digest not in _last_networks:
+    networks = _last_networks.get(digest)
+    if networks is None:
+        networks = NetworkPool(AtlasUNet.from_pretrained(folder))
         _last_networks.clear()
-        _last_networks[digest] = NetworkPool(AtlasUNet.from_pretrained(folder))
-    return _last_networks[digest]
+        _last_networks[digest] = networks
+    return networks

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import sys
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -97,7 +96,7 @@ def _threads() -> int:
     """Return the number of threads that TensorFlow would use."""
     import tensorflow as tf
 
-    asked = int(os.environ.get("TF_NUM_INTRAOP_THREADS", 0)) or tf.config.threading.get_intra_op_parallelism_threads()
+    asked = int(os.environ.get("TF_NUM_INTRAOP_THREADS") or 0) or tf.config.threading.get_intra_op_parallelism_threads()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return asked or cores
 
@@ -105,7 +104,6 @@ def _threads() -> int:
 @contextlib.contextmanager
 def _without_notices() -> Iterator[None]:
     """Keep off the terminal what a C++ library writes there about itself and has no setting for."""
-    sys.stderr.flush()
     kept = os.dup(2)
     try:
         with open(os.devnull, "wb") as nowhere:

@@ -19,7 +19,7 @@ from cytokeras.errors import UserError
 
 # Valid convolutions waste a halo of one receptive field around every window. With 512 cells of output (8.2 mm at
 # 16 µm) the network at 2 µm with atlas computes 4,050 multiply-adds a pixel (one pass over the whole section: 3,073).
-# Windows of 640 cells save another tenth of the time for 0.3 to 0.5 GB more memory, those of 768 no more than that.
+# Windows of 640 cells save another tenth of the time for 0.2 to 0.5 GB more memory, those of 768 no more than that.
 DEFAULT_WINDOW_CELLS = 512
 
 # Windows shrink for small sections in steps of this many cells, so that sections of similar size share one
