@@ -15,6 +15,7 @@ from pathlib import Path
 import keras
 
 import cytokeras as ck
+from cytokeras.phantom import section_positions
 from cytokeras.training import distance_scores, pretrain, pretraining_recipe
 
 
@@ -47,9 +48,9 @@ def main() -> None:
 
 
 def phantom_folder(folder: Path) -> Path:
-    """Draw a synthetic brain once."""
+    """Draw a synthetic brain once: one hemisphere, every fourth millimetre."""
     if not (folder / "brain.json").exists():
-        ck.PhantomBrain(0, 16.0, level="standard").save(folder)
+        ck.PhantomBrain(0, 16.0, section_positions(4.0), ["left"], level="standard").save(folder)
     return folder
 
 
