@@ -12,9 +12,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as `cytokeras finetune` does
@@ -30,14 +31,20 @@ from cytokeras.brain.labels import UNLABELLED, VISUAL_AREAS, VISUAL_SCHEME
 from cytokeras.phantom import LEVELS, partly_annotated
 from cytokeras.sampling import CortexLocations
 
+if TYPE_CHECKING:
+    from cytokeras.training import FinetuningRecipe
+
 ANNOTATED_SEEDS = (101, 102, 103, 104)
 UNLABELLED_SEED = 100
 PIXEL_SIZE_UM = 16.0
 SECTIONS_MM = tuple(float(y) for y in np.arange(-99.0, -44.0, 4.0))
 PLACES = 6000
 FIRST_AREA = VISUAL_SCHEME.index(VISUAL_AREAS[0])
-TRAINING_STEPS = 1500
+TRAINING_STEPS = 3000
 METHODS = ("prior", "profiles", "network")
+
+Predictor = Callable[[list[Brain], Brain, CortexLocations], np.ndarray]
+"""Classes of places of a brain that is held out, from the brains of training."""
 
 
 def main() -> None:
@@ -54,7 +61,8 @@ def main() -> None:
         for fold in arguments.folds:
             path = results / f"{method}-{arguments.level}-{fold}.json"
             if not path.exists():
-                write_json(path, score(method, arguments.level, fold, arguments.runs))
+                predict = predictor(method, arguments.runs / "training" / f"{arguments.level}-{fold}")
+                write_json(path, score(predict, arguments.level, fold, arguments.runs))
             scores = json.loads(path.read_text())
             dice, accuracy = scores["dice_areas"], scores["accuracy"]
             print(
@@ -62,14 +70,32 @@ def main() -> None:
             )
 
 
-def score(method: str, level: str, fold: int, runs: Path) -> dict[str, object]:
+def predictor(method: str, run: Path) -> Predictor:
+    """The baseline of that name; a training is kept in the folder ``run``."""
+    from cytokeras.training import FinetuningRecipe, Phase
+
+    recipe = FinetuningRecipe(
+        "protocol",
+        "benchmarks/phantom_protocol.md",
+        phases=(Phase(TRAINING_STEPS, 6e-3, with_atlas=False, halve_at=None),),
+        batch_size=8,
+        optimizer="adam",
+        clip_norm=1.0,
+    )
+    predictors: dict[str, Predictor] = {
+        "prior": by_prior,
+        "profiles": by_profiles,
+        "network": partial(by_network, recipe=recipe, run=run),
+    }
+    return predictors[method]
+
+
+def score(predict: Predictor, level: str, fold: int, runs: Path) -> dict[str, object]:
     """Train on three brains, predict the fourth at places spread evenly over its cortex."""
     brains = [drawn(seed, level, runs / "brains") for seed in ANNOTATED_SEEDS]
     held_out = brains.pop(fold)
     training = [expert_view(brain) for brain in brains]
     places = ck.sample_cortex(held_out, PLACES, seed=0, split=None, max_obliqueness_deg=90.0)
-    network = partial(by_network, run=runs / "training" / f"{level}-{fold}")
-    predict = {"prior": by_prior, "profiles": by_profiles, "network": network}[method]
     predicted = predict(training, held_out, places)
     true = classes_at(held_out, places)
     kept = (true != UNLABELLED) & (true >= FIRST_AREA - 1)
@@ -152,34 +178,37 @@ def by_profiles(training: list[Brain], held_out: Brain, places: CortexLocations)
     return classifier.predict(depth_profiles_at(held_out, places))
 
 
-def by_network(training: list[Brain], held_out: Brain, places: CortexLocations, run: Path) -> np.ndarray:
-    """The U-Net on texture alone from random weights; training is kept in the folder ``run``."""
+def by_network(
+    training: list[Brain],
+    held_out: Brain,
+    places: CortexLocations,
+    recipe: FinetuningRecipe,
+    run: Path,
+    atlas_channels: int = 0,
+    seed: int = 0,
+) -> np.ndarray:
+    """The U-Net from random weights; training is kept in the folder ``run``."""
     import keras
 
-    from cytokeras.training import FinetuningRecipe, Phase, finetune
+    from cytokeras.training import finetune
 
-    keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(seed)
     unet = ck.AtlasUNet(
         len(VISUAL_SCHEME),
-        (258, 258, 1),
-        atlas_channels=0,
+        (511, 511, 1),
+        atlas_channels=atlas_channels,
         pixel_size_um=PIXEL_SIZE_UM,
-        widths=(8, 16, 32, 32, 64, 64),
+        first_stride=2,  # cells of 32 µm: four times the cortex in a patch at the same price
+        first_pool=False,
+        widths=(8, 16, 32, 64, 64, 64),
         class_names=VISUAL_SCHEME.names,
     )
-    recipe = FinetuningRecipe(
-        "protocol",
-        "benchmarks/phantom_protocol.md",
-        phases=(Phase(TRAINING_STEPS, 3e-3, with_atlas=False, halve_at=None),),
-        batch_size=8,
-        optimizer="adam",
-        clip_norm=1.0,
-    )
-    finetune(unet, training, recipe, run=run, verbose=2)
+    finetune(unet, training, recipe, run=run, seed=seed, verbose=2)
+    atlas = held_out.atlas if atlas_channels else None
     result = np.full(len(places), FIRST_AREA - 1)
     for index in np.unique(places.section):
         here = np.flatnonzero(places.section == index)
-        segmentation = ck.segment_section(unet, held_out.sections[index], progress=False)
+        segmentation = ck.segment_section(unet, held_out.sections[index], atlas=atlas, progress=False)
         pixels = np.column_stack([places.row[here], places.column[here]])
         rows, columns = np.rint(segmentation.grid.to_cell(pixels)).astype(int).T
         height, width = segmentation.labels.shape
