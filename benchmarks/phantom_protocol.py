@@ -72,6 +72,8 @@ def main() -> None:
 
 def predictor(method: str, run: Path) -> Predictor:
     """The baseline of that name; a training is kept in the folder ``run``."""
+    if method != "network":
+        return {"prior": by_prior, "profiles": by_profiles}[method]
     from cytokeras.training import FinetuningRecipe, Phase
 
     recipe = FinetuningRecipe(
@@ -82,12 +84,7 @@ def predictor(method: str, run: Path) -> Predictor:
         optimizer="adam",
         clip_norm=1.0,
     )
-    predictors: dict[str, Predictor] = {
-        "prior": by_prior,
-        "profiles": by_profiles,
-        "network": partial(by_network, recipe=recipe, run=run),
-    }
-    return predictors[method]
+    return partial(by_network, recipe=recipe, run=run)
 
 
 def score(predict: Predictor, level: str, fold: int, runs: Path) -> dict[str, object]:

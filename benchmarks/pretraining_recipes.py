@@ -4,7 +4,7 @@
 
 Every run trains the siamese network (half the published widths) on the training sections of a synthetic brain and is
 scored on its held-out sections, beside the best constant guess. Brains are drawn once into the runs folder; a run whose
-result is there is not repeated, so the study can be interrupted. 250 steps take a minute or two on two cores.
+result is there is not repeated, so the study can be interrupted. 250 steps take about three minutes on two cores.
 """
 
 from __future__ import annotations
