@@ -40,7 +40,7 @@ PIXEL_SIZE_UM = 16.0
 SECTIONS_MM = tuple(float(y) for y in np.arange(-99.0, -44.0, 4.0))
 PLACES = 6000
 FIRST_AREA = VISUAL_SCHEME.index(VISUAL_AREAS[0])
-TRAINING_STEPS = 3000
+TRAINING_STEPS = 5000
 METHODS = ("prior", "profiles", "network")
 
 Predictor = Callable[[list[Brain], Brain, CortexLocations], np.ndarray]
@@ -79,7 +79,7 @@ def predictor(method: str, run: Path) -> Predictor:
     recipe = FinetuningRecipe(
         "protocol",
         "benchmarks/phantom_protocol.md",
-        phases=(Phase(TRAINING_STEPS, 6e-3, with_atlas=False, halve_at=None),),
+        phases=(Phase(TRAINING_STEPS, 2.5e-3, with_atlas=False, halve_at=None),),
         batch_size=8,
         optimizer="adam",
         clip_norm=1.0,

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 pytest.importorskip("nilearn", reason="the phantom is drawn on the fsaverage5 surfaces that nilearn ships")
 
@@ -148,6 +149,21 @@ def test_partial_annotations_hold_only_true_classes(standard):
         shares.append(given.mean())
     assert 1 <= len(shares) <= 5
     assert 0.02 < np.mean(shares) < 0.6
+
+
+def test_strokes_annotate_other_cortex_far_from_areas():
+    found = []
+    for seed in range(4):
+        section = PhantomBrain(seed, 16.0, [-60.0], ["left"], "easy", "partial").sections[0]
+        if section.labels is None:
+            continue
+        window = (0, 0, section.image.shape[0] // 8, section.image.shape[1] // 8, 8)
+        some, truth = section.labels.read(*window), PhantomLabels(section.image).read(*window)
+        areas = (truth > OTHER_CORTEX) & (truth != UNLABELLED)
+        far = (truth == OTHER_CORTEX) & (ndimage.distance_transform_edt(~areas) * 8 * 0.016 > 6.0)
+        found.append((some[far] == OTHER_CORTEX).mean())
+    assert found
+    assert 0.05 < np.mean(found) < 0.5  # neither none of it nor all
 
 
 def test_other_cortex_is_not_one_texture():

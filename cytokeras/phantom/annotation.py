@@ -1,4 +1,4 @@
-"""Partial annotations: some sections, some areas, outlined with a margin, as experts leave them."""
+"""Partial annotations as experts leave them: some sections, some areas with a margin, strokes in other cortex."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ _ANNOTATED_AREAS = 0.75
 _MARGIN_MM = (1.0, 4.0)
 _OUTLINE_MM = 0.25  # spacing of the lattice on which an annotation is outlined
 _UNEVEN_MM = 0.8
+_STROKES = 6  # in other cortex, in each annotated section
+_STROKES_AWAY_MM = 6.0  # from any area
 _FIRST_AREA = VISUAL_SCHEME.index(VISUAL_AREAS[0])
+_OTHER_CORTEX = VISUAL_SCHEME.index("other cortex")
 
 
 def partly_annotated(section: Section) -> Section:
-    """The section as an expert may have left it: without labels, or with those of some of its areas.
+    """The section as an expert may have left it: without labels, or with those of some areas and strokes elsewhere.
 
     The choice depends on the section's id alone. Sections of split "test" keep all their labels, to be scored on.
     """
@@ -37,12 +40,12 @@ def partly_annotated(section: Section) -> Section:
 
 
 class PartialLabels:
-    """The classes near some of a section's areas; elsewhere the section is not annotated.
+    """The classes near some of a section's areas and at strokes in its other cortex; elsewhere it is not annotated.
 
     Args:
         truth: The labels of the whole section.
         image: The section's image, for its shape and pixel size.
-        seed: It draws the areas and the margin around them.
+        seed: It draws the areas, the strokes and the margin around them.
     """
 
     def __init__(self, truth: SectionLabels, image: Any, seed: int) -> None:
@@ -71,7 +74,17 @@ class PartialLabels:
         labels = self._truth.read(0, 0, height, width, self._step)
         areas = np.unique(labels[(labels >= _FIRST_AREA) & (labels != UNLABELLED)])
         chosen = areas[rng.random(len(areas)) < _ANNOTATED_AREAS]
-        distance = self._step_mm * ndimage.distance_transform_edt(~np.isin(labels, chosen))
         uneven = ndimage.gaussian_filter(rng.normal(size=labels.shape), 6, mode="wrap")
         uneven *= _UNEVEN_MM / uneven.std()
-        return (distance < rng.uniform(*_MARGIN_MM) + uneven) & (len(chosen) > 0)
+        margin = rng.uniform(*_MARGIN_MM) + uneven
+        kept = np.isin(labels, chosen)
+        away = self._distance_mm(np.isin(labels, areas)) > _STROKES_AWAY_MM
+        places = np.flatnonzero((labels == _OTHER_CORTEX) & away)
+        kept.flat[rng.choice(places, min(_STROKES, len(places)), replace=False)] = True
+        return self._distance_mm(kept) < margin
+
+    def _distance_mm(self, marked: np.ndarray) -> np.ndarray:
+        """Distance of every point to the nearest that is marked; infinite where none is."""
+        if not marked.any():
+            return np.full(marked.shape, np.inf)
+        return self._step_mm * ndimage.distance_transform_edt(~marked)

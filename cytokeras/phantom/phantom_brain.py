@@ -66,8 +66,8 @@ class PhantomBrain(Brain):
             1.2 mm of ``SECTION_RANGE_MM``.
         hemispheres: Which hemispheres the sections show.
         level: "easy", "standard" or "hard"; see ``PhantomLevel``.
-        annotation: "full": exact labels everywhere; "partial": labels of some areas on some of the training
-            sections, exact ones on the test sections; "none".
+        annotation: "full": exact labels everywhere; "partial": labels of some areas, and of places in other cortex,
+            on some of the training sections, exact ones on the test sections; "none".
 
     Raises:
         UserError: A value outside these ranges, a section that misses the brain, or nilearn is not installed.
