@@ -26,7 +26,7 @@ from _depth_profiles import ProfileClassifier, depth_profiles_at
 import cytokeras as ck
 from cytokeras._files import write_json
 from cytokeras._scores import confusion_matrix, dice_scores
-from cytokeras.brain import Brain
+from cytokeras.brain import Brain, Section
 from cytokeras.brain.labels import UNLABELLED, VISUAL_AREAS, VISUAL_SCHEME
 from cytokeras.phantom import LEVELS, partly_annotated
 from cytokeras.sampling import CortexLocations
@@ -93,7 +93,7 @@ def score(predict: Predictor, level: str, fold: int, runs: Path) -> dict[str, ob
     held_out = brains.pop(fold)
     training = [expert_view(brain) for brain in brains]
     places = ck.sample_cortex(held_out, PLACES, seed=0, split=None, max_obliqueness_deg=90.0)
-    predicted = predict(training, held_out, places)
+    predicted = predict(training, without_labels(held_out), places)
     true = classes_at(held_out, places)
     kept = (true != UNLABELLED) & (true >= FIRST_AREA - 1)
     dice = dice_scores(confusion_matrix(true[kept], predicted[kept], len(VISUAL_SCHEME)))
@@ -115,7 +115,16 @@ def drawn(seed: int, level: str, folder: Path) -> Brain:
 
 def expert_view(brain: Brain) -> Brain:
     """The brain with the labels that training may see."""
-    sections = [partly_annotated(section) for section in brain.sections if section.split == "train"]
+    return with_sections(brain, [partly_annotated(section) for section in brain.sections if section.split == "train"])
+
+
+def without_labels(brain: Brain) -> Brain:
+    """The brain as a method sees it that has to predict its labels."""
+    return with_sections(brain, [Section(s.id, s.image, s.plane, None, s.split) for s in brain.sections])
+
+
+def with_sections(brain: Brain, sections: list[Section]) -> Brain:
+    """The same brain with other sections."""
     return Brain(brain.name, brain.space, brain.labels, sections, brain.surfaces, brain.atlas, brain.synthetic)
 
 
