@@ -16,6 +16,7 @@ from cytokeras.errors import UserError
 from cytokeras.phantom import LEVELS, PhantomBrain, section_positions
 from cytokeras.phantom._damage import random_damage
 from cytokeras.phantom._deformation import Deformation
+from cytokeras.phantom._displacement import random_flaps
 from cytokeras.phantom._section_fields import BACKGROUND, OTHER_CORTEX
 from cytokeras.phantom.anatomy import individual_surfaces
 from cytokeras.phantom.cytoarchitecture import AREA_LAYERS, depth_profiles, texture_layers
@@ -178,6 +179,21 @@ def test_other_cortex_is_not_one_texture():
 def test_bad_choices_are_refused(arguments):
     with pytest.raises(UserError):
         PhantomBrain(**{"sections_mm": [-80.0], **arguments})
+
+
+def test_positions_that_miss_a_small_brain_give_no_section():
+    brain = PhantomBrain(9, 16.0, [-100.0, -84.0], ["left"], "hard")  # begins at y = -97.4 mm
+    assert [section.id for section in brain.sections] == ["phantom-9-0001"]
+    with pytest.raises(UserError, match="reaches from y = -97 to"):
+        PhantomBrain(9, 16.0, [-100.0], ["left"], "hard")
+
+
+def test_section_through_the_very_pole_has_no_place_for_damage():
+    image = PhantomBrain(9, 16.0, [-97.386], ["left"], "hard").sections[0].image  # a third of a µm of the brain
+    assert image.read(0, 0, *image.shape).mean() > 220  # next to nothing but glass
+    for seed in range(5):
+        assert not len(random_damage(np.random.default_rng(seed), image.fields(), LEVELS["hard"]))
+        assert not random_flaps(np.random.default_rng(seed), image.fields(), LEVELS["hard"])
 
 
 def test_section_positions_cover_the_range():

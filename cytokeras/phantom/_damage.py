@@ -17,9 +17,9 @@ def random_damage(rng: np.random.Generator, fields: SectionFields, level: Phanto
     Returns:
         ``(N, 7)`` float64: kind, both ends (row, column) in mm, half width in mm, strength; see ``draw_damage``.
     """
-    if not level.damage:
-        return np.zeros((0, 7))
     tissue = np.flatnonzero(fields.labels[::8, ::8] != BACKGROUND)
+    if not level.damage or not len(tissue):  # at the poles a section may hold a few pixels of tissue
+        return np.zeros((0, 7))
     coarse = fields.labels[::8, ::8].shape
     height, width = np.multiply(fields.labels.shape, LATTICE_MM)
 

@@ -97,9 +97,9 @@ def _across(along: np.ndarray) -> np.ndarray:
 
 def random_flaps(rng: np.random.Generator, fields: SectionFields, level: PhantomLevel) -> list[tuple[Flap, np.ndarray]]:
     """Draw the displaced pieces of one section, in cortex, each with its tears."""
-    if not level.displaced:
-        return []
     cortex = np.flatnonzero(fields.labels[::8, ::8] >= OTHER_CORTEX)
+    if not level.displaced or not len(cortex):  # as in random_damage
+        return []
     places = np.unravel_index(rng.choice(cortex, rng.poisson(level.displaced)), fields.labels[::8, ::8].shape)
     flaps = [Flap.random(rng, 8 * LATTICE_MM * centre) for centre in np.column_stack(places)]
     return [(flap, flap.tears(rng)) for flap in flaps]

@@ -10,7 +10,6 @@ import numpy as np
 from scipy import ndimage
 
 from cytokeras.brain.labels import VISUAL_SCHEME
-from cytokeras.errors import UserError
 from cytokeras.phantom.anatomy import GRADIENTS, PhantomHemisphere
 from cytokeras.phantom.territories import areas_from_territory, textures_from_territory
 from cytokeras.surfaces import Mesh
@@ -142,19 +141,15 @@ def _columnar_wave(sphere: np.ndarray) -> np.ndarray:
     return np.cos(sphere @ direction.T + phase).sum(axis=1) * np.sqrt(2 / _COLUMN_WAVES)
 
 
-def section_extent(hemispheres: list[PhantomHemisphere], y_mm: float) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest (x, z) in mm of the section at ``y_mm``, the glass margin included.
+def reach_mm(hemispheres: list[PhantomHemisphere]) -> tuple[float, float]:
+    """Where along y the brain begins and ends."""
+    y = np.concatenate([hemisphere.surfaces.pial.vertices[:, 1] for hemisphere in hemispheres])
+    return float(y.min()), float(y.max())
 
-    Raises:
-        UserError: The plane misses the brain.
-    """
+
+def section_extent(hemispheres: list[PhantomHemisphere], y_mm: float) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest (x, z) in mm of the section at ``y_mm``, inside ``reach_mm``, the glass margin included."""
     pial = np.concatenate([_boundary(hemisphere.surfaces.pial, y_mm).reshape(-1, 2) for hemisphere in hemispheres])
-    if not len(pial):
-        vertices = np.concatenate([hemisphere.surfaces.pial.vertices[:, 1] for hemisphere in hemispheres])
-        raise UserError(
-            f"The section at y = {y_mm} mm misses the brain, which reaches from {vertices.min():.0f} to "
-            f"{vertices.max():.0f} mm."
-        )
     return pial.min(axis=0) - MARGIN_MM, pial.max(axis=0) + MARGIN_MM
 
 

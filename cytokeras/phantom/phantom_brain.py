@@ -17,6 +17,7 @@ from cytokeras.phantom._section_fields import (
     BACKGROUND,
     LATTICE_MM,
     SectionFields,
+    reach_mm,
     section_extent,
     section_fields,
 )
@@ -63,14 +64,14 @@ class PhantomBrain(Brain):
         seed: The individual, 0 … 999,999.
         pixel_size_um: Width of a pixel in µm, 1 … 20.
         sections_mm: Positions of the sections in mm along y (before the cutting plane is tilted); by default every
-            1.2 mm of ``SECTION_RANGE_MM``.
+            1.2 mm of ``SECTION_RANGE_MM``. Individuals differ in size: positions that miss this one give no section.
         hemispheres: Which hemispheres the sections show.
         level: "easy", "standard" or "hard"; see ``PhantomLevel``.
         annotation: "full": exact labels everywhere; "partial": labels of some areas, and of places in other cortex,
             on some of the training sections, exact ones on the test sections; "none".
 
     Raises:
-        UserError: A value outside these ranges, a section that misses the brain, or nilearn is not installed.
+        UserError: A value outside these ranges, no section meets the brain, or nilearn is not installed.
     """
 
     def __init__(
@@ -96,7 +97,14 @@ class PhantomBrain(Brain):
         self._annotation = annotation
         self._hemispheres = {name: phantom_hemisphere(name, seed, self.level) for name in hemispheres}
         self._to_plane = _tilt(np.random.default_rng([seed, 4]), self.level.tilt_deg)
-        source = _FieldSource([_turned(h, self._to_plane) for h in self._hemispheres.values()], seed, self.level)
+        turned = [_turned(h, self._to_plane) for h in self._hemispheres.values()]
+        low, high = reach_mm(turned)
+        if not ((positions > low) & (positions < high)).any():
+            raise UserError(
+                f"PhantomBrain: no section meets the brain, which reaches from y = {low:.0f} to {high:.0f} mm. "
+                f"Received: sections_mm={positions.tolist()}"
+            )
+        source = _FieldSource(turned, seed, self.level)
         rng = np.random.default_rng([seed, 5])
         layers = texture_layers(rng, self.level.thickness_spread, self.level.density_spread)
         self._profiles = depth_profiles(layers)
@@ -104,7 +112,9 @@ class PhantomBrain(Brain):
             name=f"phantom-{seed}",
             space="fsaverage",
             labels=VISUAL_SCHEME,
-            sections=[self._section(i, float(y), pixel_size_um, source) for i, y in enumerate(positions)],
+            sections=[
+                self._section(i, float(y), pixel_size_um, source) for i, y in enumerate(positions) if low < y < high
+            ],
             surfaces={name: hemisphere.surfaces for name, hemisphere in self._hemispheres.items()},
             atlas=None,
             synthetic=True,
