@@ -4,7 +4,7 @@
 
 The U-Net of the phantom benchmark, with atlas and from random weights, learns on three brains in two phases and is
 scored on the fourth (see ``phantom_protocol.md``). Every setting has the same patches and the same number of steps; a
-run whose result is there is not repeated, and an interrupted one goes on. Seven minutes a run on one core.
+run whose result is there is not repeated, and an interrupted one goes on. Seven minutes a run on two cores.
 """
 
 from __future__ import annotations
