@@ -175,7 +175,9 @@ def test_other_cortex_is_not_one_texture():
     assert not set(np.unique(other)) & set(range(1, len(VISUAL_AREAS) + 1))
 
 
-@pytest.mark.parametrize("arguments", [{"level": "standart"}, {"annotation": "some"}, {"seed": 1_000_000}])
+@pytest.mark.parametrize(
+    "arguments", [{"level": "standart"}, {"annotation": "some"}, {"seed": 1_000_000}, {"sections_mm": [-80.0, np.nan]}]
+)
 def test_bad_choices_are_refused(arguments):
     with pytest.raises(UserError):
         PhantomBrain(**{"sections_mm": [-80.0], **arguments})
@@ -189,7 +191,7 @@ def test_positions_that_miss_a_small_brain_give_no_section():
 
 
 def test_section_through_the_very_pole_has_no_place_for_damage():
-    image = PhantomBrain(9, 16.0, [-97.386], ["left"], "hard").sections[0].image  # a third of a µm of the brain
+    image = PhantomBrain(9, 16.0, [-97.386], ["left"], "hard").sections[0].image  # a quarter of a µm of the brain
     assert image.read(0, 0, *image.shape).mean() > 220  # next to nothing but glass
     for seed in range(5):
         assert not len(random_damage(np.random.default_rng(seed), image.fields(), LEVELS["hard"]))

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cytokeras.brain import Section
-from cytokeras.brain.labels import UNLABELLED, VISUAL_AREAS, VISUAL_SCHEME, SectionLabels
+from cytokeras.brain.labels import UNLABELLED, SectionLabels
+from cytokeras.phantom._section_fields import OTHER_CORTEX
 
 ANNOTATED_SECTIONS = 0.75
 """Share of the training sections with any annotation; our choice, like the numbers below."""
@@ -21,8 +22,6 @@ _OUTLINE_MM = 0.25  # spacing of the lattice on which an annotation is outlined
 _UNEVEN_MM = 0.8
 _STROKES = 6  # in other cortex, in each annotated section
 _STROKES_AWAY_MM = 6.0  # from any area
-_FIRST_AREA = VISUAL_SCHEME.index(VISUAL_AREAS[0])
-_OTHER_CORTEX = VISUAL_SCHEME.index("other cortex")
 
 
 def partly_annotated(section: Section) -> Section:
@@ -72,14 +71,14 @@ class PartialLabels:
         rng = np.random.default_rng([self._seed, 7])
         height, width = (-(-length // self._step) for length in self._shape)
         labels = self._truth.read(0, 0, height, width, self._step)
-        areas = np.unique(labels[(labels >= _FIRST_AREA) & (labels != UNLABELLED)])
+        areas = np.unique(labels[(labels > OTHER_CORTEX) & (labels != UNLABELLED)])
         chosen = areas[rng.random(len(areas)) < _ANNOTATED_AREAS]
         uneven = ndimage.gaussian_filter(rng.normal(size=labels.shape), 6, mode="wrap")
         uneven *= _UNEVEN_MM / uneven.std()
         margin = rng.uniform(*_MARGIN_MM) + uneven
         kept = np.isin(labels, chosen)
         away = self._distance_mm(np.isin(labels, areas)) > _STROKES_AWAY_MM
-        places = np.flatnonzero((labels == _OTHER_CORTEX) & away)
+        places = np.flatnonzero((labels == OTHER_CORTEX) & away)
         kept.flat[rng.choice(places, min(_STROKES, len(places)), replace=False)] = True
         return self._distance_mm(kept) < margin
 

@@ -99,10 +99,11 @@ class PhantomBrain(Brain):
         self._to_plane = _tilt(np.random.default_rng([seed, 4]), self.level.tilt_deg)
         turned = [_turned(h, self._to_plane) for h in self._hemispheres.values()]
         low, high = reach_mm(turned)
-        if not ((positions > low) & (positions < high)).any():
+        cut = [(i, float(y)) for i, y in enumerate(positions) if low < y < high]
+        if not cut or not np.isfinite(positions).all():
             raise UserError(
-                f"PhantomBrain: no section meets the brain, which reaches from y = {low:.0f} to {high:.0f} mm. "
-                f"Received: sections_mm={positions.tolist()}"
+                "PhantomBrain: sections_mm must be finite, and some of it inside the brain, which reaches from y = "
+                f"{low:.0f} to {high:.0f} mm. Received: sections_mm={positions.tolist()}"
             )
         source = _FieldSource(turned, seed, self.level)
         rng = np.random.default_rng([seed, 5])
@@ -112,9 +113,7 @@ class PhantomBrain(Brain):
             name=f"phantom-{seed}",
             space="fsaverage",
             labels=VISUAL_SCHEME,
-            sections=[
-                self._section(i, float(y), pixel_size_um, source) for i, y in enumerate(positions) if low < y < high
-            ],
+            sections=[self._section(i, y, pixel_size_um, source) for i, y in cut],
             surfaces={name: hemisphere.surfaces for name, hemisphere in self._hemispheres.items()},
             atlas=None,
             synthetic=True,
