@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from cytokeras.phantom._section_fields import BACKGROUND, OTHER_CORTEX, WHITE_MATTER
+
 UNIT = 1 << 20
 SITES = 3
 """Sites per lattice cell and direction: 8,800 per mm² of 32 µm cells; the densest layer shows 6,200 profiles."""
@@ -20,7 +22,6 @@ SITES = 3
 VESSEL_BLOCK = 4
 """A vessel may lie in every block of so many lattice cells."""
 
-_BACKGROUND, _WHITE_MATTER, _OTHER_CORTEX = 0, 1, 2
 _LEAN = 0.3  # radians: pyramids point to the pia to within 17 degrees (our choice)
 
 
@@ -64,12 +65,12 @@ def draw_cells(sums: Any, place: Any, seed: Any, window: Any, lattice: Any, tabl
     for i in range(window[0], window[2]):
         for j in range(window[1], window[3]):
             label = labels[i, j]
-            if label == _BACKGROUND:
+            if label == BACKGROUND:
                 continue
             neurons = np.float32(0.0)
             own, other, depth_bin = 0, 0, 0
             mixed = False
-            if label >= _OTHER_CORTEX:
+            if label >= OTHER_CORTEX:
                 own, other = texture[i, j], neighbour[i, j]
                 rho = depth[i, j] * np.float32(1 / 255)
                 shift = laminar_swing * 4 * rho * (1 - rho) * gradients[3, i, j] * np.float32(1 / 32)
@@ -189,12 +190,12 @@ def draw_vessels(sums: Any, place: Any, seed: Any, window: Any, labels: Any, ang
             key = mix(key, bi, bj)
             i, j = (bi + uniform(key, 0)) * VESSEL_BLOCK, (bj + uniform(key, 1)) * VESSEL_BLOCK
             li, lj = int(i), int(j)
-            if not (0 <= li < labels.shape[0] and 0 <= lj < labels.shape[1]) or labels[li, lj] == _BACKGROUND:
+            if not (0 <= li < labels.shape[0] and 0 <= lj < labels.shape[1]) or labels[li, lj] == BACKGROUND:
                 continue
             half_width = 0.003 * math.exp(1.6 * uniform(key, 2)) / pixel_mm  # 6 to 30 µm across
             half_length = half_width * (1 + 8 * uniform(key, 3) ** 2)
             turn = angle[li, lj] * (2 * math.pi / 256) + (uniform(mix(key, 1, 0), 0) - 0.5)
-            if labels[li, lj] == _WHITE_MATTER:
+            if labels[li, lj] == WHITE_MATTER:
                 turn *= 2 * math.pi  # no direction stands out there
             down, right = math.cos(turn), math.sin(turn)
             y, x = i * lattice_mm / pixel_mm, j * lattice_mm / pixel_mm

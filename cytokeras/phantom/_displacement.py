@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cytokeras.phantom._light_kernels import TEAR
-from cytokeras.phantom._section_fields import LATTICE_MM, OTHER_CORTEX, SectionFields
+from cytokeras.phantom._section_fields import BACKGROUND, LATTICE_MM, OTHER_CORTEX, SectionFields
 from cytokeras.phantom.levels import PhantomLevel
 
 # Sizes are our choice after what sections show beside tears.
@@ -131,7 +131,8 @@ def displaced(fields: SectionFields, flaps: list[tuple[Flap, np.ndarray]]) -> Se
         source = np.where(shown[..., None], np.clip(np.rint(origin / LATTICE_MM).astype(int), 0, last), box)
         at = (..., slice(first[0], end[0]), slice(first[1], end[1]))
         for name, array in arrays.items():
-            moved = np.where(empty, 0, array[..., source[..., 0], source[..., 1]])
+            glass = BACKGROUND if name == "labels" else 0
+            moved = np.where(empty, glass, array[..., source[..., 0], source[..., 1]])
             if name == "angle":
                 turn = np.where(shown, flap.turn * flap.moved(LATTICE_MM * box), 0.0)
                 moved = (moved + np.rint(turn * (128 / np.pi)).astype(np.int16)).astype(np.uint8)

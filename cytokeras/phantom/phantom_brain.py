@@ -13,14 +13,7 @@ from cytokeras.brain import Atlas, Brain, Section, SectionPlane
 from cytokeras.brain.labels import UNLABELLED, VISUAL_SCHEME
 from cytokeras.errors import UserError
 from cytokeras.phantom._displacement import displaced, random_flaps
-from cytokeras.phantom._section_fields import (
-    BACKGROUND,
-    LATTICE_MM,
-    SectionFields,
-    reach_mm,
-    section_extent,
-    section_fields,
-)
+from cytokeras.phantom._section_fields import LATTICE_MM, SectionFields, reach_mm, section_extent, section_fields
 from cytokeras.phantom.anatomy import PhantomHemisphere, phantom_hemisphere
 from cytokeras.phantom.annotation import partly_annotated
 from cytokeras.phantom.cytoarchitecture import DepthProfiles, depth_profiles, texture_layers
@@ -256,6 +249,3 @@ def _turned(hemisphere: PhantomHemisphere, rotation: np.ndarray) -> PhantomHemis
 def _section_seed(seed: int, y_mm: float) -> int:
     """A section's own seed, from the individual and the position to a micrometre."""
     return zlib.crc32(f"{seed}:{round(1000 * y_mm)}".encode())
-
-
-assert BACKGROUND == 0, "arrays of labels start as glass"
